@@ -29,6 +29,12 @@ public sealed record ApplyResult
 /// <param name="ResourceVersion">Its state now; absent if it is gone, or was not written.</param>
 public sealed record AppliedObject(string Kind, string Name, string Action, string? ResourceVersion);
 
+/// <summary>Objects that 'apply' would take.</summary>
+/// <param name="Valid">Always true: what is not valid is answered with a problem.</param>
+/// <param name="Warnings">What the author should know.</param>
+/// <param name="Effects">What would have to be confirmed.</param>
+public sealed record ValidateResult(bool Valid, ImmutableArray<Fault> Warnings, ImmutableArray<string>? Effects);
+
 /// <summary>What a change would do, or what differs between two revisions.</summary>
 public sealed record DiffResult
 {

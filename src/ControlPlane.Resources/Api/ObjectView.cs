@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 
 namespace ControlPlane.Resources.Api;
 
@@ -120,6 +121,10 @@ public sealed record Propagation
 
     /// <summary>Nodes that were connected lately and are not now.</summary>
     public ImmutableArray<string> Offline { get; init; } = [];
+
+    /// <summary>Whether every connected node answered.</summary>
+    [JsonIgnore]
+    public bool IsComplete => Pending.IsEmpty;
 }
 
 /// <summary>One node's refusal of one resource, in Envoy's words.</summary>

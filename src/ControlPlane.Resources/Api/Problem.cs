@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json.Nodes;
 
 namespace ControlPlane.Resources.Api;
 
@@ -31,7 +30,7 @@ public sealed record Problem
     public string? TraceId { get; init; }
 
     /// <summary>With <c>precondition-failed</c>: the object as it is now; absent if it does not exist.</summary>
-    public JsonObject? Current { get; init; }
+    public ObjectView? Current { get; init; }
 
     /// <summary>With <c>confirmation-required</c>: what the change would do, one sentence each.</summary>
     public ImmutableArray<string>? Effects { get; init; }

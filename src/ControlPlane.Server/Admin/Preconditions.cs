@@ -15,9 +15,10 @@ internal static class Preconditions
     /// <summary>Reads what a request expects of the object's state.</summary>
     /// <param name="http">The request, with If-Match and If-None-Match.</param>
     /// <param name="bodyVersion"><c>metadata.resourceVersion</c> of the body, if it has one.</param>
+    /// <param name="exists">Whether the object exists now.</param>
     /// <param name="expected">The revision that the object must be at, 0 if it must not exist, null if any state will do.</param>
     /// <returns>What is wrong with the request, or null.</returns>
-    public static ProblemResult? Read(HttpContext http, string? bodyVersion, out long? expected)
+    public static ProblemResult? Read(HttpContext http, string? bodyVersion, bool exists, out long? expected)
     {
         expected = null;
         var ifMatch = http.Request.Headers.IfMatch.ToString().Trim();
@@ -38,8 +39,12 @@ internal static class Preconditions
             return null;
         }
 
-        // 'If-Match: *' asks that the object exist: the caller knows whether it does.
-        if (ifMatch.Length > 0 && ifMatch != "*")
+        if (ifMatch == "*")
+        {
+            return exists ? null : Problems.Precondition("The object does not exist, and 'If-Match: *' asks that it does.", null);
+        }
+
+        if (ifMatch.Length > 0)
         {
             if (!(ifMatch is ['"', .. var inner, '"'] && TryVersion(inner, out expected)))
             {

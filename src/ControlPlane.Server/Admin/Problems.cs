@@ -37,6 +37,24 @@ internal static class Problems
 
     public static ProblemResult RevisionGone(string detail) => Of(410, "revision-gone", "The revision is no longer kept", detail);
 
+    public static ProblemResult Precondition(string detail, ObjectView? current) =>
+        Of(
+            412,
+            "precondition-failed",
+            "The object is not in the state that was expected",
+            detail,
+            more: p => p with { Current = current }
+        );
+
+    public static ProblemResult ConfirmationRequired(string digest, ImmutableArray<string> effects) =>
+        Of(
+            409,
+            "confirmation-required",
+            "The change does harm that is seldom meant",
+            $"Nothing was changed. {string.Join(" ", effects)} If that is meant, send the same request again with ?confirm={digest}",
+            more: p => p with { Effects = effects, Digest = digest, Confirm = "confirm=" + digest }
+        );
+
     public static ProblemResult BodyTooLarge() =>
         Of(
             413,

@@ -115,6 +115,15 @@ internal static class Query
         ResourceKindFilter.TryParse
     );
 
+    public static readonly QueryParameter<long> Since = new(
+        "since",
+        "A revision: the events after it come first. A list's revision, to go on from the list.",
+        "integer",
+        "a revision's number",
+        -1,
+        (string text, out long value) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value)
+    );
+
     public static readonly QueryParameter<bool> Verbose = Flag("verbose", "Name every check and its result.");
 
     /// <summary>What every write takes.</summary>
