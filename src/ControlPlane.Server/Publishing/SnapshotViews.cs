@@ -11,4 +11,16 @@ public readonly record struct ViewKey(string Groups)
 {
     /// <summary>The groups' names.</summary>
     public ImmutableHashSet<string> Names => Groups.Length == 0 ? [] : [.. Groups.Split(',')];
+
+    /// <summary>The view of a node: the groups that select it.</summary>
+    public static ViewKey Of(NodeIdentity node, DesiredState desired) =>
+        new(
+            string.Join(
+                ',',
+                desired
+                    .List(ResourceKind.NodeGroup)
+                    .Where(g => NodeSelector.Matches((NodeGroupSpec)g.Value.Manifest.Spec, node))
+                    .Select(g => g.Key)
+            )
+        );
 }
