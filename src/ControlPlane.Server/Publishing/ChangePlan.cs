@@ -5,6 +5,7 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Server.Publishing;
@@ -91,7 +92,7 @@ internal sealed class ChangePlan
             if (change.Manifest is { } manifest)
             {
                 var collector = new ProblemCollector();
-                ManifestValidator.Validate(manifest, collector);
+                SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
                 Take(index, collector.Problems);
             }
         }
@@ -152,14 +153,14 @@ internal sealed class ChangePlan
                 continue;
             }
 
-            var json = CanonicalForm.ToJson(manifest);
-            if (before is not null && CanonicalForm.ToJson(before.Manifest) == json)
+            var json = CanonicalForm.Write(manifest);
+            if (before is not null && CanonicalForm.Write(before.Manifest) == json)
             {
                 results.Add(new ObjectResult(change.Key, ObjectAction.Unchanged, before, before));
                 continue;
             }
 
-            var specChanged = before is null || !before.Manifest.Spec.Equals(manifest.Spec);
+            var specChanged = before is null || CanonicalForm.Write(before.Manifest.Spec) != CanonicalForm.Write(manifest.Spec);
             var after = new StoredResource
             {
                 Manifest = manifest,
