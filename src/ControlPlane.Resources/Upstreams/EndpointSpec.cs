@@ -36,8 +36,13 @@ public sealed record EndpointSpec : ResourceSpec
     /// <summary>How health checks reach this endpoint, where that differs; <c>Endpoint.health_check_config</c>.</summary>
     public EndpointHealthCheckSpec? HealthCheck { get; init; }
 
-    /// <summary>The id of an endpoint that was given none: <c>address:port</c>, with IPv6 in brackets; of a <c>unix:</c> path the path.</summary>
-    public string DefaultId() => NetworkAddress.Join(Address, Port);
+    /// <summary>
+    /// The id of an endpoint that was given none: <c>address:port</c>, with IPv6 in brackets. In a <c>unix:</c> path, what an id cannot hold becomes <c>_</c>.
+    /// </summary>
+    public string DefaultId() =>
+        NetworkAddress.IsUnix(Address)
+            ? string.Concat(Address.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' or ':' ? c : '_'))
+            : NetworkAddress.Join(Address, Port);
 }
 
 /// <summary>Where an endpoint runs; <c>core.v3.Locality</c>. What is empty is left out.</summary>

@@ -47,11 +47,11 @@ public sealed record EnvoyDnsSpec
     public bool RespectTtl { get; init; } = true;
 
     /// <summary>Which addresses are asked for. <c>Cluster.dns_lookup_family</c>.</summary>
-    public DnsLookupFamily LookupFamily { get; init; } = DnsLookupFamily.V4Preferred;
+    public AddressPreference LookupFamily { get; init; } = AddressPreference.V4Preferred;
 }
 
 /// <summary>Which addresses are asked for; the words are Envoy's.</summary>
-public enum DnsLookupFamily
+public enum AddressPreference
 {
     /// <summary>IPv6, and IPv4 only if there is no IPv6 address.</summary>
     Auto,

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 
 namespace ControlPlane.Resources.Upstreams;
 
@@ -89,6 +90,22 @@ public sealed record HttpCheckSpec
 
     /// <summary>HTTP/1.1 or HTTP/2; null is what the upstream speaks, and HTTP/1.1 where that is negotiated.</summary>
     public CheckCodec? Codec { get; init; }
+
+    /// <summary>Reads <c>200</c> or <c>200-299</c>.</summary>
+    /// <returns>The two ends, both included; null if the text is neither.</returns>
+    public static (int First, int Last)? ParseStatuses(string text)
+    {
+        var ends = text.Split('-');
+        return
+            ends.Length <= 2
+            && int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out var first)
+            && int.TryParse(ends[^1], NumberStyles.None, CultureInfo.InvariantCulture, out var last)
+            && first is >= 100
+            && last is <= 599
+            && first <= last
+            ? (first, last)
+            : null;
+    }
 }
 
 /// <summary>What an HTTP check speaks.</summary>
@@ -133,7 +150,7 @@ public sealed record PayloadSpec
 
 /// <summary>
 /// What traffic says about an endpoint, judged by each proxy for itself; <c>cluster.v3.OutlierDetection</c>. An ejected endpoint gets no requests until
-/// its time is over or an active check passes.
+/// its time is over, whatever active checks say.
 /// </summary>
 public sealed record OutlierDetectionSpec
 {

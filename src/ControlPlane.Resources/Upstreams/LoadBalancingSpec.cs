@@ -6,15 +6,15 @@ namespace ControlPlane.Resources.Upstreams;
 public sealed record LoadBalancingSpec
 {
     /// <summary>The algorithm. Proxyless gRPC clients accept only round robin and ring hash (G-06).</summary>
-    public LoadBalancingPolicy Policy { get; init; } = LoadBalancingPolicy.RoundRobin;
+    public LoadBalancingAlgorithm Policy { get; init; } = LoadBalancingAlgorithm.RoundRobin;
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.LeastRequest"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.LeastRequest"/>.</summary>
     public LeastRequestSpec? LeastRequest { get; init; }
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.RingHash"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.RingHash"/>.</summary>
     public RingHashSpec? RingHash { get; init; }
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.Maglev"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.Maglev"/>.</summary>
     public MaglevSpec? Maglev { get; init; }
 
     /// <summary>Parameters that ring hash and Maglev share.</summary>
@@ -37,7 +37,7 @@ public sealed record LoadBalancingSpec
 }
 
 /// <summary>Load-balancing algorithms; <c>Cluster.LbPolicy</c>.</summary>
-public enum LoadBalancingPolicy
+public enum LoadBalancingAlgorithm
 {
     /// <summary>In turn, by weight.</summary>
     RoundRobin,
@@ -69,10 +69,10 @@ public sealed record LeastRequestSpec
 public sealed record RingHashSpec
 {
     /// <summary>Least entries of the ring, 1 to 8388608. <c>RingHashLbConfig.minimum_ring_size</c>.</summary>
-    public ulong MinimumRingSize { get; init; } = 1024;
+    public uint MinimumRingSize { get; init; } = 1024;
 
     /// <summary>Most entries of the ring, not less than the minimum, up to 8388608. <c>RingHashLbConfig.maximum_ring_size</c>.</summary>
-    public ulong MaximumRingSize { get; init; } = 8 * 1024 * 1024;
+    public uint MaximumRingSize { get; init; } = 8 * 1024 * 1024;
 
     /// <summary>The hash function of the ring.</summary>
     public RingHashFunction HashFunction { get; init; } = RingHashFunction.XxHash;
@@ -92,7 +92,7 @@ public enum RingHashFunction
 public sealed record MaglevSpec
 {
     /// <summary>Entries of the table: a prime up to 5000011, well above the number of endpoints. <c>MaglevLbConfig.table_size</c>.</summary>
-    public ulong TableSize { get; init; } = 65537;
+    public uint TableSize { get; init; } = 65537;
 }
 
 /// <summary>Parameters that ring hash and Maglev share.</summary>
@@ -151,7 +151,7 @@ public sealed record ZoneAwareSpec
     public double RoutingEnabledPercent { get; init; } = 100;
 
     /// <summary>Number of healthy endpoints below which zones are ignored.</summary>
-    public ulong MinimumClusterSize { get; init; } = 6;
+    public uint MinimumClusterSize { get; init; } = 6;
 }
 
 /// <summary>The weight of one locality.</summary>
