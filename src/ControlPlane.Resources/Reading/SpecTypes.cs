@@ -1,4 +1,6 @@
 using System.Collections.Frozen;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Reading;
@@ -19,6 +21,10 @@ public static class SpecTypes
 
     private static IEnumerable<SpecType> Table() =>
         [
+            Row<UpstreamSpec>(ResourceKind.Upstream, UpstreamValidator.Validate),
+            Row<EndpointSpec>(ResourceKind.Endpoint, EndpointValidator.Validate),
+            Row<OverrideSpec>(ResourceKind.Override, OverrideValidator.Validate),
+            Row<SecretSpec>(ResourceKind.Secret, SecretValidator.Validate),
             Row<NodeGroupSpec>(ResourceKind.NodeGroup, NodeGroupValidator.Validate),
             Row<EnvoyResourceSpec>(ResourceKind.EnvoyResource, EnvoyResourceValidator.Validate),
         ];
