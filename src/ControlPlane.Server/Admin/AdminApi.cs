@@ -25,17 +25,7 @@ internal static class AdminApi
 
     /// <summary>The words that can follow <c>/api/v1/</c>.</summary>
     public static ImmutableArray<string> Collections { get; } =
-    [
-        .. Kinds.Select(CollectionOf),
-        "overrides",
-        "apply",
-        "validate",
-        "diff",
-        "export",
-        "revisions",
-        "nodes",
-        "watch",
-    ];
+    [.. Kinds.Select(CollectionOf), "overrides", "apply", "validate", "diff", "export", "revisions", "nodes", "watch"];
 
     /// <summary>The word for a kind in URLs.</summary>
     public static string CollectionOf(ResourceKind kind) => kind.ToString().ToLowerInvariant() + "s";
@@ -56,7 +46,9 @@ internal static class AdminApi
         builder.Services.AddSingleton<Propagations>();
         builder.Services.AddSingleton<WatchRoutes>();
         builder.Services.AddSingleton<WatchLimit>();
-        builder.Services.AddRequestTimeouts(o => o.DefaultPolicy = new RequestTimeoutPolicy { Timeout = RequestTimeout, TimeoutStatusCode = StatusCodes.Status408RequestTimeout });
+        builder.Services.AddRequestTimeouts(o =>
+            o.DefaultPolicy = new RequestTimeoutPolicy { Timeout = RequestTimeout, TimeoutStatusCode = StatusCodes.Status408RequestTimeout }
+        );
         builder.AddOpenApiDocument();
         return builder;
     }

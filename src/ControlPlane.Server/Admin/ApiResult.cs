@@ -18,7 +18,11 @@ internal sealed class ApiResult<T>(T value, int status = StatusCodes.Status200OK
         if (MediaTypes.PrefersYaml(httpContext.Request))
         {
             response.ContentType = MediaTypes.Yaml;
-            await response.WriteAsync(YamlText.OfJson(JsonSerializer.Serialize(value, ApiJson.Options)), Encoding.UTF8, httpContext.RequestAborted);
+            await response.WriteAsync(
+                YamlText.OfJson(JsonSerializer.Serialize(value, ApiJson.Options)),
+                Encoding.UTF8,
+                httpContext.RequestAborted
+            );
         }
         else
         {

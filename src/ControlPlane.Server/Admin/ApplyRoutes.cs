@@ -16,7 +16,10 @@ internal static class ApplyRoutes
         api.MapPost("/apply", ApplyAsync)
             .WithTags("Changes")
             .Takes(Query.OfWrites)
-            .Describe("apply", "Writes any number of objects in one transaction. Their order does not matter: references are checked at the end.")
+            .Describe(
+                "apply",
+                "Writes any number of objects in one transaction. Their order does not matter: references are checked at the end."
+            )
             .TakesManifests()
             .Answers<ApplyResult>()
             .RequireAuthorization(Access.Write);
@@ -52,7 +55,11 @@ internal static class ApplyRoutes
 
         var changes = ChangesOf(documents);
         (var would, problem) = await writes.ImagineAsync(http, changes, documents);
-        return problem ?? new ApiResult<ValidateResult>(new ValidateResult(true, ObjectWrites.FaultsOf(would!.Applied.Warnings, changes, documents), would.Effects));
+        return problem is not null
+            ? problem
+            : new ApiResult<ValidateResult>(
+                new ValidateResult(true, ObjectWrites.FaultsOf(would!.Applied.Warnings, changes, documents), would.Effects)
+            );
     }
 
     private static async Task<IResult> DiffAsync(HttpContext http, ObjectWrites writes)
@@ -65,13 +72,16 @@ internal static class ApplyRoutes
 
         var changes = ChangesOf(documents);
         (var would, problem) = await writes.ImagineAsync(http, changes, documents);
-        return problem
-            ?? new ApiResult<DiffResult>(
+        return problem is not null
+            ? problem
+            : new ApiResult<DiffResult>(
                 new DiffResult
                 {
                     Objects =
                     [
-                        .. would!.Applied.Results.Where(r => r.Action != ObjectAction.Unchanged).Select(r => Diffs.Of(r.Before?.Manifest, r.After?.Manifest)),
+                        .. would!
+                            .Applied.Results.Where(r => r.Action != ObjectAction.Unchanged)
+                            .Select(r => Diffs.Of(r.Before?.Manifest, r.After?.Manifest)),
                     ],
                     Resources = [.. would.Applied.Impact.Resources.Select(Diffs.Of)],
                     Effects = would.Effects,
@@ -80,7 +90,8 @@ internal static class ApplyRoutes
             );
     }
 
-    private static List<ObjectChange> ChangesOf(ImmutableArray<ManifestDocument> documents) => [.. documents.Select(d => new ObjectChange(d.Manifest!.Key, d.Manifest, ExpectedBy(d)))];
+    private static List<ObjectChange> ChangesOf(ImmutableArray<ManifestDocument> documents) =>
+        [.. documents.Select(d => new ObjectChange(d.Manifest!.Key, d.Manifest, ExpectedBy(d)))];
 
     // An object that was read here and is sent back carries the state that its author saw. Another server's number means nothing and is an unknown state.
     private static long? ExpectedBy(ManifestDocument document) =>

@@ -43,16 +43,23 @@ internal static class Diffs
         : after is null ? "deleted"
         : "updated";
 
-    private static JsonObject? Raw(Manifest? manifest) => manifest is null ? null : Body(manifest, (JsonObject)JsonNode.Parse(CanonicalForm.Write(manifest.Spec))!);
+    private static JsonObject? Raw(Manifest? manifest) =>
+        manifest is null ? null : Body(manifest, (JsonObject)JsonNode.Parse(CanonicalForm.Write(manifest.Spec))!);
 
-    private static JsonObject? Shown(Manifest? manifest) => manifest is null ? null : Body(manifest, ObjectViews.SpecOf(manifest.Kind, manifest.Spec));
+    private static JsonObject? Shown(Manifest? manifest) =>
+        manifest is null ? null : Body(manifest, ObjectViews.SpecOf(manifest.Kind, manifest.Spec));
 
     private static JsonObject Body(Manifest manifest, JsonObject spec) =>
         new()
         {
-            ["metadata"] = new JsonObject { ["labels"] = Map(manifest.Metadata.Labels), ["annotations"] = Map(manifest.Metadata.Annotations) },
+            ["metadata"] = new JsonObject
+            {
+                ["labels"] = Map(manifest.Metadata.Labels),
+                ["annotations"] = Map(manifest.Metadata.Annotations),
+            },
             ["spec"] = spec,
         };
 
-    private static JsonObject Map(IEnumerable<KeyValuePair<string, string>> map) => new(map.Select(p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value)));
+    private static JsonObject Map(IEnumerable<KeyValuePair<string, string>> map) =>
+        new(map.Select(p => KeyValuePair.Create(p.Key, (JsonNode?)p.Value)));
 }

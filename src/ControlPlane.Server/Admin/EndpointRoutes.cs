@@ -44,7 +44,9 @@ internal static class EndpointRoutes
             .MapPut(
                 "/{**id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
-                    RefuseStatic(name, id, current) is { } problem ? Task.FromResult<IResult>(problem) : ResourceRoutes.PutAsync(http, KeyOf(Kind, name, id), writes, current)
+                    RefuseStatic(name, id, current) is { } problem
+                        ? Task.FromResult<IResult>(problem)
+                        : ResourceRoutes.PutAsync(http, KeyOf(Kind, name, id), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe("putEndpoint", "Registers or replaces one endpoint under an id of your choice.")
@@ -55,7 +57,9 @@ internal static class EndpointRoutes
             .MapPatch(
                 "/{**id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
-                    RefuseStatic(name, id, current) is { } problem ? Task.FromResult<IResult>(problem) : ResourceRoutes.PatchAsync(http, KeyOf(Kind, name, id), writes, current)
+                    RefuseStatic(name, id, current) is { } problem
+                        ? Task.FromResult<IResult>(problem)
+                        : ResourceRoutes.PatchAsync(http, KeyOf(Kind, name, id), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe("patchEndpoint", "Changes parts of one registered endpoint.")
@@ -66,7 +70,9 @@ internal static class EndpointRoutes
             .MapDelete(
                 "/{**id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
-                    RefuseStatic(name, id, current) is { } problem ? Task.FromResult<IResult>(problem) : ResourceRoutes.DeleteAsync(http, KeyOf(Kind, name, id), writes)
+                    RefuseStatic(name, id, current) is { } problem
+                        ? Task.FromResult<IResult>(problem)
+                        : ResourceRoutes.DeleteAsync(http, KeyOf(Kind, name, id), writes)
             )
             .Takes(Query.OfWrites)
             .Describe("deleteEndpoint", "Takes one registered endpoint away at once. ':drain' does it gently.")
@@ -129,7 +135,9 @@ internal static class EndpointRoutes
         var verb = colon < 0 ? "" : id[(colon + 1)..];
         if (verb is not ("drain" or "disable" or "clear"))
         {
-            return Problems.NotFound($"POST takes an order: the path ends in :drain, :disable or :clear, for example {Uri.EscapeDataString(id)}:drain.");
+            return Problems.NotFound(
+                $"POST takes an order: the path ends in :drain, :disable or :clear, for example {Uri.EscapeDataString(id)}:drain."
+            );
         }
 
         var endpoint = KeyOf(ResourceKind.Endpoint, name, id[..colon]);
@@ -163,7 +171,7 @@ internal static class EndpointRoutes
         var spec = new OverrideSpec
         {
             Action = verb == "drain" ? OverrideAction.Drain : OverrideAction.Disable,
-            Reason = order.Reason ?? "",
+            Reason = order!.Reason ?? "",
             StartedAt = now,
             ExpiresAt = expiresAt,
         };
@@ -180,9 +188,21 @@ internal static class EndpointRoutes
         }
 
         var problems = new ProblemCollector();
-        return ManifestReader.ReadRecord<EndpointOrder>(bytes, ManifestReader.FormatOf(http.Request.ContentType) ?? ManifestFormat.Guess, problems) is { } order
+        return
+            ManifestReader.ReadRecord<EndpointOrder>(
+                bytes,
+                ManifestReader.FormatOf(http.Request.ContentType) ?? ManifestFormat.Guess,
+                problems
+            )
+                is { } order
             ? (order, null)
-            : (null, Problems.Invalid(RequestBody.Count(problems.Problems.Count), [.. problems.Problems.Select(p => RequestBody.ToFault(p, null))]));
+            : (
+                null,
+                Problems.Invalid(
+                    RequestBody.Count(problems.Problems.Count),
+                    [.. problems.Problems.Select(p => RequestBody.ToFault(p, null))]
+                )
+            );
     }
 
     private static ProblemResult? RefuseStatic(string name, string id, CurrentState current) =>
@@ -193,7 +213,8 @@ internal static class EndpointRoutes
             );
 
     private static (StoredResource Upstream, EndpointSpec Endpoint)? FindStatic(string name, string id, CurrentState current) =>
-        current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name)) is { Manifest.Spec: UpstreamSpec { Endpoints.Source: EndpointSource.Static } spec } upstream
+        current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name))
+            is { Manifest.Spec: UpstreamSpec { Endpoints.Source: EndpointSource.Static } spec } upstream
         && spec.Endpoints.Static.FirstOrDefault(e => e.DefaultId() == id) is { } endpoint
             ? (upstream, endpoint)
             : null;
@@ -232,6 +253,7 @@ internal static class EndpointRoutes
                 return null;
         }
 
-        static ProblemResult Wrong(string pointer, string message) => Problems.Invalid(message, [new Fault("invalid-expiry", message, Pointer: pointer)]);
+        static ProblemResult Wrong(string pointer, string message) =>
+            Problems.Invalid(message, [new Fault("invalid-expiry", message, Pointer: pointer)]);
     }
 }

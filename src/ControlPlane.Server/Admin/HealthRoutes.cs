@@ -28,7 +28,12 @@ internal static class HealthRoutes
     public static void Map(IEndpointRouteBuilder app)
     {
         Add("/livez", "livez", "The process answers.", () => Text(true, "ok\n"));
-        Add("/startupz", "startupz", "The first complete state is loaded.", (CurrentState current) => current.Loaded.IsCompletedSuccessfully ? Text(true, "ok\n") : Text(false, "loading\n"));
+        Add(
+            "/startupz",
+            "startupz",
+            "The first complete state is loaded.",
+            (CurrentState current) => current.Loaded.IsCompletedSuccessfully ? Text(true, "ok\n") : Text(false, "loading\n")
+        );
         Add(
             "/readyz",
             "readyz",

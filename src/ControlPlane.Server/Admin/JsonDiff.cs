@@ -43,7 +43,14 @@ internal static class JsonDiff
             case (JsonObject old, JsonObject now):
                 foreach (var name in old.Select(m => m.Key).Union(now.Select(m => m.Key)).Order(StringComparer.Ordinal))
                 {
-                    Walk($"{pointer}/{JsonPointer.Escape(name)}", old[name], now[name], Member(shownBefore, name), Member(shownAfter, name), changes);
+                    Walk(
+                        $"{pointer}/{JsonPointer.Escape(name)}",
+                        old[name],
+                        now[name],
+                        Member(shownBefore, name),
+                        Member(shownAfter, name),
+                        changes
+                    );
                 }
 
                 break;

@@ -15,7 +15,10 @@ internal sealed class ObjectLists(CurrentState current, ObjectViews views, ListS
         Page(
             http,
             kind.ToString(),
-            state => (kind == ResourceKind.Override ? Overrides(state) : state.List(kind).Values).Select(r => (r.Key.Name, r.Manifest.Metadata, View(r)))
+            state =>
+                (kind == ResourceKind.Override ? Overrides(state) : state.List(kind).Values).Select(r =>
+                    (r.Key.Name, r.Manifest.Metadata, View(r))
+                )
         );
 
     /// <summary>The endpoints of an upstream, whether they are registered or stand in its spec.</summary>
@@ -29,7 +32,9 @@ internal sealed class ObjectLists(CurrentState current, ObjectViews views, ListS
         var upstream = state.Find(new ResourceKey(ResourceKind.Upstream, name));
         return upstream?.Manifest.Spec is UpstreamSpec { Endpoints: { Source: EndpointSource.Static, Static: var endpoints } }
             ? endpoints
-                .Select(e => (e.DefaultId(), new ResourceMetadata { Name = e.DefaultId() }, (Func<ObjectView>)(() => views.OfStatic(upstream, e))))
+                .Select(e =>
+                    (e.DefaultId(), new ResourceMetadata { Name = e.DefaultId() }, (Func<ObjectView>)(() => views.OfStatic(upstream, e)))
+                )
                 .OrderBy(e => e.Item1, StringComparer.Ordinal)
             : state.Children(ResourceKind.Endpoint, name).Select(e => (e.Key, e.Value.Manifest.Metadata, View(e.Value)));
     }
@@ -53,7 +58,9 @@ internal sealed class ObjectLists(CurrentState current, ObjectViews views, ListS
         {
             if (PageToken.Decode(text) is not { } token || token.Scope != scope)
             {
-                return Problems.Parameter([new Fault("invalid-parameter", "The query parameter 'continue' is not a token of this list with this filter.")]);
+                return Problems.Parameter([
+                    new Fault("invalid-parameter", "The query parameter 'continue' is not a token of this list with this filter."),
+                ]);
             }
 
             if (token.Revision != state.Revision)

@@ -60,7 +60,10 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
     public static ObjectView OfDryRun(StoredResource resource)
     {
         var view = Of(resource);
-        return view with { Metadata = view.Metadata with { Uid = null, ResourceVersion = null, Revision = null, CreatedAt = null, UpdatedAt = null } };
+        return view with
+        {
+            Metadata = view.Metadata with { Uid = null, ResourceVersion = null, Revision = null, CreatedAt = null, UpdatedAt = null },
+        };
     }
 
     /// <summary>An endpoint that stands in its upstream's spec. It has no state of its own, but can be drained like any other.</summary>
@@ -70,7 +73,12 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
             Kind = nameof(ResourceKind.Endpoint),
             Metadata = new ObjectMetadata { Name = $"{upstream.Key.Name}/{endpoint.DefaultId()}", Revision = upstream.Revision },
             Spec = SpecOf(ResourceKind.Endpoint, endpoint),
-            Status = EndpointStatusOf(upstream, ResourceKey.Sub(ResourceKind.Endpoint, upstream.Key.Name, endpoint.DefaultId()), endpoint, "spec"),
+            Status = EndpointStatusOf(
+                upstream,
+                ResourceKey.Sub(ResourceKind.Endpoint, upstream.Key.Name, endpoint.DefaultId()),
+                endpoint,
+                "spec"
+            ),
         };
 
     /// <summary>A spec as canonical JSON without secrets.</summary>
@@ -133,7 +141,10 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         var lifecycle = LifecycleOf(spec, all, upstream.Key.Name);
         var active = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active);
         var draining = lifecycle.Endpoints.Length - active;
-        return ImmutableSortedDictionary<string, int>.Empty.Add("active", active).Add("draining", draining).Add("disabled", all.Count - active - draining);
+        return ImmutableSortedDictionary<string, int>
+            .Empty.Add("active", active)
+            .Add("draining", draining)
+            .Add("disabled", all.Count - active - draining);
     }
 
     private IEnumerable<KeyValuePair<string, EndpointSpec>> UpstreamEndpointsOf(StoredResource upstream, UpstreamSpec spec) =>
@@ -176,13 +187,18 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 "Accepted",
                 "False",
                 "NotCompiled",
-                "The newest state is not in force, the last good one is: " + string.Join(" ", compiled.Problems.Where(IsError).Select(p => p.Message))
+                "The newest state is not in force, the last good one is: "
+                    + string.Join(" ", compiled.Problems.Where(IsError).Select(p => p.Message))
             )
             : new Condition("Accepted", "True", "Compiled", "The newest state is in force.");
 
     private static Condition Programmed(Propagation propagation)
     {
-        var (acked, nacked, pending) = (propagation.Acked, propagation.Nacked.Select(n => n.Node).Distinct().Count(), propagation.Pending.Length);
+        var (acked, nacked, pending) = (
+            propagation.Acked,
+            propagation.Nacked.Select(n => n.Node).Distinct().Count(),
+            propagation.Pending.Length
+        );
         var all = acked + nacked + pending;
         if (all == 0)
         {
@@ -196,7 +212,9 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 "Programmed",
                 "False",
                 "Refused",
-                share + " " + string.Join(" ", propagation.Nacked.Take(3).Select(n => $"{n.Node} refused {n.Type} {n.Resource}: {n.Message}"))
+                share
+                    + " "
+                    + string.Join(" ", propagation.Nacked.Take(3).Select(n => $"{n.Node} refused {n.Type} {n.Resource}: {n.Message}"))
             ),
             { Pending.IsEmpty: false } => new Condition("Programmed", "False", "Pending", share),
             _ => new Condition("Programmed", "True", "Acked", share),
@@ -217,7 +235,10 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         }
 
         var chain = EnvoySecret.Parser.ParseFrom(resource.Payload.Span).TlsCertificate?.CertificateChain;
-        var pem = chain is null ? "" : chain.InlineString.Length > 0 ? chain.InlineString : chain.InlineBytes.ToStringUtf8();
+        var pem =
+            chain is null ? ""
+            : chain.InlineString.Length > 0 ? chain.InlineString
+            : chain.InlineBytes.ToStringUtf8();
         if (!PemEncoding.TryFind(pem, out _))
         {
             return null;
@@ -229,8 +250,8 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
             return new CertificateView(
                 certificate.Subject,
                 PeerIdentity.Of(certificate).Names,
-                certificate.NotBefore,
-                certificate.NotAfter,
+                new DateTimeOffset(certificate.NotBefore),
+                new DateTimeOffset(certificate.NotAfter),
                 Convert.ToHexStringLower(certificate.GetCertHash(HashAlgorithmName.SHA256))
             );
         }
@@ -245,5 +266,6 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
 
     private static string Word(OverrideAction action) => action == OverrideAction.Drain ? "drain" : "disable";
 
-    private static ImmutableSortedDictionary<string, string>? NotEmpty(ImmutableSortedDictionary<string, string> map) => map.IsEmpty ? null : map;
+    private static ImmutableSortedDictionary<string, string>? NotEmpty(ImmutableSortedDictionary<string, string> map) =>
+        map.IsEmpty ? null : map;
 }

@@ -92,14 +92,7 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
             http.Response.Headers.Location = AdminApi.PathOf(change.Key);
         }
 
-        return new ApiResult<ObjectView>(
-            view with
-            {
-                Warnings = warnings.IsEmpty ? null : warnings,
-                Propagation = propagation,
-            },
-            status
-        );
+        return new ApiResult<ObjectView>(view with { Warnings = warnings.IsEmpty ? null : warnings, Propagation = propagation }, status);
     }
 
     /// <summary>Runs a change of many objects and answers with what became of each.</summary>
@@ -158,7 +151,12 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         {
             var text = new StringBuilder(warning.Object is null ? "" : warning.Object + ": ");
             text.Append(warning.Message);
-            var kept = text.ToString(0, Math.Min(text.Length, MaxWarningLength)).Select(c => c is '"' or '\\' ? '\'' : c is < ' ' or > '~' ? '?' : c);
+            var kept = text.ToString(0, Math.Min(text.Length, MaxWarningLength))
+                .Select(c =>
+                    c is '"' or '\\' ? '\''
+                    : c is < ' ' or > '~' ? '?'
+                    : c
+                );
             http.Response.Headers.Append("Warning", $"299 - \"{string.Concat(kept)}\"");
         }
     }
@@ -180,7 +178,9 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         {
             case ChangeInvalid invalid:
                 var faults = FaultsOf(invalid.Problems, changes, documents);
-                return invalid.Conflict ? Problems.Conflict(RequestBody.Count(faults.Length), faults) : Problems.Invalid(RequestBody.Count(faults.Length), faults);
+                return invalid.Conflict
+                    ? Problems.Conflict(RequestBody.Count(faults.Length), faults)
+                    : Problems.Invalid(RequestBody.Count(faults.Length), faults);
             case ObjectNotFound missing:
                 return Problems.NotFound($"{missing.Key} does not exist.");
             case PreconditionFailed failed:
@@ -189,7 +189,8 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
                     {
                         { Current: null } => $"{failed.Key} does not exist.",
                         { Expected: 0 } => $"{failed.Key} exists already.",
-                        _ => $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, not {failed.Expected}: somebody changed it. Apply your change to 'current' and send it with its version.",
+                        _ =>
+                            $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, not {failed.Expected}: somebody changed it. Apply your change to 'current' and send it with its version.",
                     },
                     failed.Current is null ? null : views.WithStatus(failed.Current)
                 );

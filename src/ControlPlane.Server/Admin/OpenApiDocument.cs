@@ -58,10 +58,12 @@ internal static class OpenApiDocument
         route.Accepts(BodyOf(kind), "application/json", BodyTypes);
 
     /// <summary>The body is any number of objects.</summary>
-    public static RouteHandlerBuilder TakesManifests(this RouteHandlerBuilder route) => route.Accepts<ObjectList>("application/json", BodyTypes);
+    public static RouteHandlerBuilder TakesManifests(this RouteHandlerBuilder route) =>
+        route.Accepts<ObjectList>("application/json", BodyTypes);
 
     /// <summary>The body is a patch.</summary>
-    public static RouteHandlerBuilder TakesPatch(this RouteHandlerBuilder route) => route.Accepts<JsonNode>(Patch.MergeType, Patch.OperationsType);
+    public static RouteHandlerBuilder TakesPatch(this RouteHandlerBuilder route) =>
+        route.Accepts<JsonNode>(Patch.MergeType, Patch.OperationsType);
 
     /// <summary>The answer is an object of a kind.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, ResourceKind kind, bool created = false)
@@ -81,14 +83,19 @@ internal static class OpenApiDocument
         route.Produces(200, typeof(ListSchema<>).MakeGenericType(SpecTypes.TypeOf(kind)), "application/json", BodyTypes).WithProblems();
 
     /// <summary>The answer is a value.</summary>
-    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route) => route.Produces(200, typeof(T), "application/json", BodyTypes).WithProblems();
+    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route) =>
+        route.Produces<T>(200, "application/json", BodyTypes).WithProblems();
 
     private static RouteHandlerBuilder WithProblems(this RouteHandlerBuilder route) =>
         route.WithMetadata(new ProducesResponseTypeMetadata(0, typeof(Problem), [Problem.MediaType]));
 
     private static Type BodyOf(ResourceKind kind) => typeof(ManifestSchema<>).MakeGenericType(SpecTypes.TypeOf(kind));
 
-    private static Task AddParametersAsync(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    private static Task AddParametersAsync(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
     {
         var parameters = context.Description.ActionDescriptor.EndpointMetadata.OfType<QueryMetadata>().FirstOrDefault()?.Parameters ?? [];
         foreach (var parameter in parameters)

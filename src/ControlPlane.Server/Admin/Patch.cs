@@ -16,7 +16,11 @@ internal sealed class Patch
     public const string MergeType = "application/merge-patch+json";
     public const string OperationsType = "application/json-patch+json";
 
-    private static readonly JsonDocumentOptions DocumentOptions = new() { MaxDepth = ReadLimits.Default.MaxDepth, AllowDuplicateProperties = false };
+    private static readonly JsonDocumentOptions DocumentOptions = new()
+    {
+        MaxDepth = ReadLimits.Default.MaxDepth,
+        AllowDuplicateProperties = false,
+    };
 
     private readonly JsonObject? _merge;
     private readonly JsonPatchDocument? _operations;
@@ -44,11 +48,19 @@ internal sealed class Patch
 
             return JsonNode.Parse(body.Span, documentOptions: DocumentOptions) is JsonObject merge
                 ? (new Patch(merge, null), null)
-                : (null, Problems.Syntax("A merge patch is an object that holds what changes, for example {\"spec\": {\"connectTimeout\": \"1s\"}}."));
+                : (
+                    null,
+                    Problems.Syntax(
+                        "A merge patch is an object that holds what changes, for example {\"spec\": {\"connectTimeout\": \"1s\"}}."
+                    )
+                );
         }
         catch (JsonException e)
         {
-            return (null, mediaType == OperationsType && body.Span.TrimStart(" \t\r\n"u8) is not [(byte)'[', ..] ? NoOperations() : NotJson(e));
+            return (
+                null,
+                mediaType == OperationsType && body.Span.TrimStart(" \t\r\n"u8) is not [(byte)'[', ..] ? NoOperations() : NotJson(e)
+            );
         }
     }
 
@@ -115,7 +127,9 @@ internal sealed class Patch
     }
 
     private static ProblemResult NoOperations() =>
-        Problems.Syntax("A JSON patch is a list of operations, for example [{\"op\": \"add\", \"path\": \"/spec/connectTimeout\", \"value\": \"1s\"}].");
+        Problems.Syntax(
+            "A JSON patch is a list of operations, for example [{\"op\": \"add\", \"path\": \"/spec/connectTimeout\", \"value\": \"1s\"}]."
+        );
 
     private static ProblemResult NotJson(JsonException e) =>
         Problems.Syntax(

@@ -38,13 +38,7 @@ internal static class Problems
     public static ProblemResult RevisionGone(string detail) => Of(410, "revision-gone", "The revision is no longer kept", detail);
 
     public static ProblemResult Precondition(string detail, ObjectView? current) =>
-        Of(
-            412,
-            "precondition-failed",
-            "The object is not in the state that was expected",
-            detail,
-            more: p => p with { Current = current }
-        );
+        Of(412, "precondition-failed", "The object is not in the state that was expected", detail, more: p => p with { Current = current });
 
     public static ProblemResult ConfirmationRequired(string digest, ImmutableArray<string> effects) =>
         Of(

@@ -81,7 +81,12 @@ internal static class RequestBody
             problem.Column == 0 ? null : problem.Column
         );
 
-    private static (ManifestDocument?, ProblemResult?) CheckOne(ReadOnlyMemory<byte> bytes, ManifestFormat format, ResourceKey key, bool hasText)
+    private static (ManifestDocument?, ProblemResult?) CheckOne(
+        ReadOnlyMemory<byte> bytes,
+        ManifestFormat format,
+        ResourceKey key,
+        bool hasText
+    )
     {
         var (documents, problem) = Check(ManifestReader.Read(bytes, format, key), hasText);
         return problem is null ? (documents[0], null) : (null, problem);
@@ -103,7 +108,11 @@ internal static class RequestBody
         ImmutableArray<Fault> faults =
         [
             .. input.Documents.SelectMany(d =>
-                Faults(d.Problems.Where(p => p.Severity == ProblemSeverity.Error), several ? $"{d.Kind?.ToString() ?? "object"}/{d.Name ?? $"#{d.Index + 1}"}" : null, hasText)
+                Faults(
+                    d.Problems.Where(p => p.Severity == ProblemSeverity.Error),
+                    several ? $"{d.Kind?.ToString() ?? "object"}/{d.Name ?? $"#{d.Index + 1}"}" : null,
+                    hasText
+                )
             ),
         ];
         return ([], Problems.Invalid(Count(faults.Length), faults));
@@ -111,7 +120,9 @@ internal static class RequestBody
 
     /// <summary>How many faults there are, as a sentence.</summary>
     public static string Count(int faults) =>
-        faults == 1 ? "There is one fault; 'errors' says where and how to mend it." : $"There are {faults} faults; 'errors' says where and how to mend them.";
+        faults == 1
+            ? "There is one fault; 'errors' says where and how to mend it."
+            : $"There are {faults} faults; 'errors' says where and how to mend them.";
 
     private static ImmutableArray<Fault> Faults(IEnumerable<ValidationProblem> problems, string? owner, bool hasText) =>
         [.. problems.Select(p => ToFault(hasText ? p : p with { Line = 0, Column = 0 }, owner))];

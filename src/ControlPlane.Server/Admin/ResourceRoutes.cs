@@ -29,12 +29,19 @@ internal static class ResourceRoutes
             .AnswersList(kind)
             .RequireAuthorization(Access.Read);
         group
-            .MapGet("/{name}", (HttpContext http, string name, CurrentState current, ObjectViews views) => Get(http, new ResourceKey(kind, name), current, views))
+            .MapGet(
+                "/{name}",
+                (HttpContext http, string name, CurrentState current, ObjectViews views) =>
+                    Get(http, new ResourceKey(kind, name), current, views)
+            )
             .Describe($"get{kind}", $"Reads one {kind} with its status.")
             .Answers(kind)
             .RequireAuthorization(Access.Read);
         group
-            .MapGet("/{name}/history", (HttpContext http, string name, IDesiredStateStore store) => HistoryAsync(http, new ResourceKey(kind, name), store))
+            .MapGet(
+                "/{name}/history",
+                (HttpContext http, string name, IDesiredStateStore store) => HistoryAsync(http, new ResourceKey(kind, name), store)
+            )
             .Takes(Query.Limit)
             .Describe($"get{kind}History", $"All kept states of one {kind}, newest first.")
             .Answers<HistoryList>()
@@ -45,21 +52,32 @@ internal static class ResourceRoutes
             .Answers<XdsView>()
             .RequireAuthorization(Access.Read);
         group
-            .MapPut("/{name}", (HttpContext http, string name, ObjectWrites writes, CurrentState current) => PutAsync(http, new ResourceKey(kind, name), writes, current))
+            .MapPut(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
+                    PutAsync(http, new ResourceKey(kind, name), writes, current)
+            )
             .Takes(Query.OfWrites)
             .Describe($"put{kind}", $"Creates or replaces one {kind}. What is the same already makes no revision.")
             .TakesObject(kind)
             .Answers(kind, created: true)
             .RequireAuthorization(Access.Write);
         group
-            .MapPatch("/{name}", (HttpContext http, string name, ObjectWrites writes, CurrentState current) => PatchAsync(http, new ResourceKey(kind, name), writes, current))
+            .MapPatch(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
+                    PatchAsync(http, new ResourceKey(kind, name), writes, current)
+            )
             .Takes(Query.OfWrites)
             .Describe($"patch{kind}", $"Changes parts of one {kind}, by merge patch (RFC 7396) or JSON patch (RFC 6902).")
             .TakesPatch()
             .Answers(kind)
             .RequireAuthorization(Access.Write);
         group
-            .MapDelete("/{name}", (HttpContext http, string name, ObjectWrites writes) => DeleteAsync(http, new ResourceKey(kind, name), writes))
+            .MapDelete(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes) => DeleteAsync(http, new ResourceKey(kind, name), writes)
+            )
             .Takes(Query.OfWrites)
             .Describe($"delete{kind}", $"Deletes one {kind} that nothing refers to, and answers with what it was.")
             .Answers(kind)
@@ -91,7 +109,7 @@ internal static class ResourceRoutes
 
     public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
     {
-        var (patch, problem) = await Patches.ReadAsync(http);
+        var (patch, problem) = await Patch.ReadAsync(http);
         if (problem is not null)
         {
             return problem;
@@ -126,14 +144,22 @@ internal static class ResourceRoutes
     }
 
     public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes) =>
-        Preconditions.Read(http, null, exists: true, out var expected) ?? await writes.RunOneAsync(http, new ObjectChange(key, null, expected));
+        Preconditions.Read(http, null, exists: true, out var expected)
+        ?? await writes.RunOneAsync(http, new ObjectChange(key, null, expected));
 
     public static async Task<IResult> HistoryAsync(HttpContext http, ResourceKey key, IDesiredStateStore store)
     {
         var entries = await store.GetHistoryAsync(key, Math.Min(Query.Limit.Of(http), MaxHistory), http.RequestAborted);
         return entries.Count == 0
             ? Problems.NotFound($"Nothing is known of {key}, now or in the past that is kept.")
-            : new ApiResult<HistoryList>(new HistoryList([.. entries.Select(e => new HistoryItem(RevisionRoutes.ViewOf(e.Revision), e.Document is null ? null : ObjectViews.Of(ObjectViews.ResourceOf(e.Document))))]));
+            : new ApiResult<HistoryList>(
+                new HistoryList([
+                    .. entries.Select(e => new HistoryItem(
+                        RevisionRoutes.ViewOf(e.Revision),
+                        e.Document is null ? null : ObjectViews.Of(ObjectViews.ResourceOf(e.Document))
+                    )),
+                ])
+            );
     }
 
     private static IResult Xds(ResourceKey key, CurrentState current)

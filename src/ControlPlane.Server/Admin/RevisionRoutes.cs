@@ -110,7 +110,13 @@ internal static class RevisionRoutes
         return new ApiResult<DiffResult>(new DiffResult { Objects = [.. diffs.Select(DiffOf)] });
     }
 
-    private static async Task<IResult> RollbackAsync(HttpContext http, string revision, IDesiredStateStore store, CurrentState current, ObjectWrites writes)
+    private static async Task<IResult> RollbackAsync(
+        HttpContext http,
+        string revision,
+        IDesiredStateStore store,
+        CurrentState current,
+        ObjectWrites writes
+    )
     {
         if (!TryRevision(revision, out var number))
         {
@@ -134,7 +140,8 @@ internal static class RevisionRoutes
 
         foreach (var resource in desired.All.Where(r => ResourceKindFilter.Allows(kinds, r.Key.Kind) && !then.ContainsKey(r.Key)))
         {
-            var parentGoes = DesiredState.IsSubResource(resource.Key.Kind) && IsDeleted(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
+            var parentGoes =
+                DesiredState.IsSubResource(resource.Key.Kind) && IsDeleted(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
             if (!parentGoes)
             {
                 changes.Add(new ObjectChange(resource.Key, null));

@@ -53,7 +53,9 @@ internal sealed class WatchRoutes(
 
         if (since > current.Desired.Revision)
         {
-            return Problems.RevisionGone($"Revision {since} does not exist here; the newest is {current.Desired.Revision}. List again, and watch from that list's revision.");
+            return Problems.RevisionGone(
+                $"Revision {since} does not exist here; the newest is {current.Desired.Revision}. List again, and watch from that list's revision."
+            );
         }
 
         if (!limit.TryEnter())
@@ -85,7 +87,9 @@ internal sealed class WatchRoutes(
             {
                 if (await store.GetRevisionAsync(from + 1, ending.Token) is not { } first)
                 {
-                    return Problems.RevisionGone($"The changes since revision {from} are no longer kept. List again, and watch from that list's revision.");
+                    return Problems.RevisionGone(
+                        $"The changes since revision {from} are no longer kept. List again, and watch from that list's revision."
+                    );
                 }
 
                 await stream.BeginAsync(ending.Token);
@@ -114,7 +118,9 @@ internal sealed class WatchRoutes(
         {
             await stream.WriteAsync(
                 revision,
-                detail.Changes.Select(c => (c.Before is null ? null : ObjectViews.ResourceOf(c.Before), c.After is null ? null : ObjectViews.ResourceOf(c.After))),
+                detail.Changes.Select(c =>
+                    (c.Before is null ? null : ObjectViews.ResourceOf(c.Before), c.After is null ? null : ObjectViews.ResourceOf(c.After))
+                ),
                 cancellationToken
             );
             if (revision == last)
@@ -129,7 +135,13 @@ internal sealed class WatchRoutes(
         }
     }
 
-    private async Task FollowAsync(EventStream stream, IAsyncEnumerator<RevisionApplied> live, Task<bool> next, long reached, CancellationToken cancellationToken)
+    private async Task FollowAsync(
+        EventStream stream,
+        IAsyncEnumerator<RevisionApplied> live,
+        Task<bool> next,
+        long reached,
+        CancellationToken cancellationToken
+    )
     {
         while (true)
         {
@@ -153,7 +165,9 @@ internal sealed class WatchRoutes(
                 reached = applied.Revision;
                 await stream.WriteAsync(
                     reached,
-                    applied.Deleted.Select(d => ((StoredResource?)d, (StoredResource?)null)).Concat(applied.Written.Select(w => (applied.Before.Find(w.Key), (StoredResource?)w))),
+                    applied
+                        .Deleted.Select(d => ((StoredResource?)d, (StoredResource?)null))
+                        .Concat(applied.Written.Select(w => (applied.Before.Find(w.Key), (StoredResource?)w))),
                     cancellationToken
                 );
             }
@@ -187,7 +201,11 @@ internal sealed class WatchRoutes(
             SendAsync($"event: bookmark\nid: {revision}\ndata: {{\"revision\":{revision}}}\n\n", cancellationToken);
 
         /// <summary>Writes what a revision did, as far as the client wants to know. An object that ceases to be selected is gone for this client.</summary>
-        public Task WriteAsync(long revision, IEnumerable<(StoredResource? Before, StoredResource? After)> changes, CancellationToken cancellationToken)
+        public Task WriteAsync(
+            long revision,
+            IEnumerable<(StoredResource? Before, StoredResource? After)> changes,
+            CancellationToken cancellationToken
+        )
         {
             var events = new List<WatchEvent>();
             foreach (var (before, after) in changes)

@@ -240,7 +240,17 @@ internal static class Redaction
             case JsonObject members:
                 foreach (var (name, value) in members.ToList())
                 {
-                    if (name is not ("filename" or "environment_variable" or "environmentVariable" or "watched_directory" or "watchedDirectory" or "@type"))
+                    if (
+                        name
+                        is not (
+                            "filename"
+                            or "environment_variable"
+                            or "environmentVariable"
+                            or "watched_directory"
+                            or "watchedDirectory"
+                            or "@type"
+                        )
+                    )
                     {
                         members[name] = Hide(value);
                     }
@@ -268,7 +278,8 @@ internal static class Redaction
     private static FieldDescriptor? FindField(MessageDescriptor type, string name) =>
         type.FindFieldByName(name) ?? type.Fields.InDeclarationOrder().FirstOrDefault(f => f.JsonName == name);
 
-    private static MessageDescriptor? MessageTypeOrNull(this FieldDescriptor field) => field.FieldType == FieldType.Message ? field.MessageType : null;
+    private static MessageDescriptor? MessageTypeOrNull(this FieldDescriptor field) =>
+        field.FieldType == FieldType.Message ? field.MessageType : null;
 
     private static bool IsSensitive(FieldDescriptor field) => field.GetOptions()?.GetExtension(SensitiveExtensions.Sensitive) ?? false;
 }
