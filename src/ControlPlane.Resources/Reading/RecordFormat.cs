@@ -24,9 +24,7 @@ internal sealed class RecordFormat : ValueFormat
         _type = type;
         _constructor = type.GetConstructor(Type.EmptyTypes) is { } constructor ? ConstructorInvoker.Create(constructor) : null;
         _members = new Lazy<Member[]>(FindMembers);
-        _byName = new Lazy<FrozenDictionary<string, Member>>(() =>
-            _members.Value.ToFrozenDictionary(m => m.Name, StringComparer.Ordinal)
-        );
+        _byName = new Lazy<FrozenDictionary<string, Member>>(() => _members.Value.ToFrozenDictionary(m => m.Name, StringComparer.Ordinal));
     }
 
     public override string Expected => "an object";
@@ -47,10 +45,12 @@ internal sealed class RecordFormat : ValueFormat
 
     /// <summary>Whether a type is written as an object with members.</summary>
     public static bool Supports(Type type) =>
-        type is { IsAbstract: false, IsInterface: false, IsPrimitive: false } && (type.IsValueType || type.GetConstructor(Type.EmptyTypes) is not null)
+        type is { IsAbstract: false, IsInterface: false, IsPrimitive: false }
+        && (type.IsValueType || type.GetConstructor(Type.EmptyTypes) is not null)
         && Nullable.GetUnderlyingType(type) is null;
 
-    public override bool TryRead(DocumentNode node, BindingContext context, out object? value) => TryRead(node, context, ignored: null, out value);
+    public override bool TryRead(DocumentNode node, BindingContext context, out object? value) =>
+        TryRead(node, context, ignored: null, out value);
 
     /// <summary>Reads a record and passes over members that others take care of.</summary>
     public bool TryRead(DocumentNode node, BindingContext context, FrozenSet<string>? ignored, out object? value)
