@@ -46,7 +46,7 @@ public sealed record CompiledObject
 /// <summary>The part of the world outside the desired state that compilation depends on.</summary>
 /// <param name="Now">The time at which drains and orders are judged.</param>
 /// <param name="Secrets">The bytes that a secret's sources hold.</param>
-public sealed record CompilationInputs(DateTimeOffset Now, Func<ResourceKey, SecretSpec, SecretMaterial> Secrets);
+public sealed record CompilationInputs(DateTimeOffset Now, Func<SecretSpec, SecretMaterial> Secrets);
 
 /// <summary>
 /// Every object compiled, at one revision. Immutable; <see cref="Recompile"/> does work in proportion to the objects that were touched, whatever the size of the whole.

@@ -1,9 +1,9 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Storage;
 
@@ -269,6 +269,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             if (result is { IsRejected: true })
             {
                 LogNotInForce(_logger, key.ToString(), string.Join("; ", result.Problems.Select(p => p.Message)));
+            }
+
+            if (key.Kind == ResourceKind.Secret)
+            {
+                if (desired.Find(key)?.Manifest.Spec is SecretSpec secret)
+                {
+                    _secrets.Watch(key, secret);
+                }
+                else
+                {
+                    _secrets.Unwatch(key);
+                }
             }
 
             if (result?.NextChangeAt is { } at)
