@@ -38,7 +38,18 @@ internal static class ObjectCompiler
                 before,
                 problems => Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
             ),
-            SecretSpec spec => Single(resource, before, problems => Secret(name, spec, inputs, problems)),
+            SecretSpec spec => Single(
+                resource,
+                before,
+                problems =>
+                    Complete(
+                        ResourceType.Secret,
+                        name,
+                        SecretCompiler.Compile(name, spec, inputs.Secrets(spec), inputs.Now, problems),
+                        spec.Envoy,
+                        problems
+                    )
+            ),
             EnvoyResourceSpec spec => Single(resource, before, problems => EnvoyResourceCompiler.Compile(spec, problems)),
             _ => null,
         };
@@ -49,25 +60,6 @@ internal static class ObjectCompiler
 
     private static CompiledResource? Complete(ResourceType type, string name, IMessage? message, JsonObject? overlay, ProblemCollector problems) =>
         message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
-
-    /// <summary>A secret whose values are unsound does not compile: the proxies keep the one they have, which works.</summary>
-    private static CompiledResource? Secret(string name, SecretSpec spec, CompilationInputs inputs, ProblemCollector problems)
-    {
-        var material = inputs.Secrets(spec);
-        foreach (var problem in material.Problems)
-        {
-            problems.Add(problem);
-        }
-
-        if (!problems.HasErrors)
-        {
-            SecretInspector.Inspect(spec, material, inputs.Now, problems);
-        }
-
-        return problems.HasErrors
-            ? null
-            : Complete(ResourceType.Secret, name, SecretCompiler.Compile(name, spec, material), spec.Envoy, problems);
-    }
 
     private static CompiledObject Single(StoredResource resource, CompiledObject? before, Func<ProblemCollector, CompiledResource?> compile)
     {
