@@ -11,8 +11,5 @@ public static class JsonPointer
 
     /// <summary>The keys and indexes of a pointer, unescaped. The pointer to the whole document has none.</summary>
     public static IEnumerable<string> Segments(string pointer) =>
-        pointer
-            .Split('/')
-            .Skip(1)
-            .Select(s => s.Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal));
+        pointer.Split('/').Skip(1).Select(s => s.Replace("~1", "/", StringComparison.Ordinal).Replace("~0", "~", StringComparison.Ordinal));
 }
