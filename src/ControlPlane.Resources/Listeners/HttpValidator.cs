@@ -67,7 +67,7 @@ internal static class HttpValidator
         {
             var place = $"{pointer}/{at}";
             problems.Label($"{place}/name", filter.Name);
-            problems.TypedConfig($"{place}/config", filter.Config);
+            problems.TypedConfig($"{place}/typedConfig", filter.TypedConfig);
             if (filter.Name == RouterFilter || IsRouter(filter))
             {
                 problems.Error(
@@ -109,7 +109,7 @@ internal static class HttpValidator
     }
 
     private static bool IsRouter(HttpFilterSpec filter) =>
-        filter.Config["@type"] is { } type
+        filter.TypedConfig["@type"] is { } type
         && type.GetValueKind() == System.Text.Json.JsonValueKind.String
         && type.GetValue<string>().EndsWith(RouterType, StringComparison.Ordinal);
 

@@ -16,7 +16,7 @@ public static class RouteTableValidator
     {
         HeaderEditsValidator.Validate(spec.RequestHeaders, "/spec/requestHeaders", problems);
         HeaderEditsValidator.Validate(spec.ResponseHeaders, "/spec/responseHeaders", problems);
-        ValidateFilterConfig(spec.PerFilterConfig, cors: null, "/spec", problems);
+        ValidateFilterConfig(spec.TypedPerFilterConfig, cors: null, "/spec", problems);
         if (spec.VirtualHosts.IsEmpty)
         {
             problems.Warning("/spec/virtualHosts", "no-virtual-hosts", "Without a virtual host every request is answered with 404.");
@@ -122,7 +122,7 @@ public static class RouteTableValidator
         RateLimitValidator.Validate(host.RateLimits, $"{pointer}/rateLimits", problems);
         HeaderEditsValidator.Validate(host.RequestHeaders, $"{pointer}/requestHeaders", problems);
         HeaderEditsValidator.Validate(host.ResponseHeaders, $"{pointer}/responseHeaders", problems);
-        ValidateFilterConfig(host.PerFilterConfig, host.Cors, pointer, problems);
+        ValidateFilterConfig(host.TypedPerFilterConfig, host.Cors, pointer, problems);
         if (host.Routes.IsEmpty)
         {
             problems.Warning($"{pointer}/routes", "no-routes", "Without a route every request to these domains is answered with 404.");
@@ -201,7 +201,7 @@ public static class RouteTableValidator
         ValidateCors(route.Cors, $"{pointer}/cors", problems);
         HeaderEditsValidator.Validate(route.RequestHeaders, $"{pointer}/requestHeaders", problems);
         HeaderEditsValidator.Validate(route.ResponseHeaders, $"{pointer}/responseHeaders", problems);
-        ValidateFilterConfig(route.PerFilterConfig, route.Cors, pointer, problems);
+        ValidateFilterConfig(route.TypedPerFilterConfig, route.Cors, pointer, problems);
     }
 
     private static void ValidateFilterConfig(
@@ -213,7 +213,7 @@ public static class RouteTableValidator
     {
         foreach (var (filter, config) in configs)
         {
-            var at = $"{pointer}/perFilterConfig/{JsonPointer.Escape(filter)}";
+            var at = $"{pointer}/typedPerFilterConfig/{JsonPointer.Escape(filter)}";
             problems.NotEmpty(at, filter);
             problems.TypedConfig(at, config);
             if (filter == CorsFilter && cors is not null)
