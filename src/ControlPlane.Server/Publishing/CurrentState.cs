@@ -65,11 +65,11 @@ public sealed class CurrentState
     {
         lock (_lock)
         {
-            var isNew = pair.Desired.Revision != _pair.Desired.Revision;
+            var before = _pair.Desired;
             Volatile.Write(ref _pair, pair);
-            if (isNew)
+            if (pair.Desired.Revision != before.Revision)
             {
-                var applied = new RevisionApplied(pair.Desired.Revision, written, deleted);
+                var applied = new RevisionApplied(pair.Desired.Revision, written, deleted, before);
                 foreach (var watcher in _watchers)
                 {
                     if (!watcher.Writer.TryWrite(applied))
