@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Core.Compilation;
@@ -14,26 +15,38 @@ public sealed record CompiledObject
     /// <summary>The groups of nodes that get the resources; empty means every node.</summary>
     public required ImmutableArray<string> NodeGroups { get; init; }
 
+    /// <summary>The revision of the object that was compiled.</summary>
+    public required long ObjectRevision { get; init; }
+
     /// <summary>What is in force. Where the newest state does not compile these are those of the last state that did.</summary>
     public required ImmutableArray<EncodedResource> Resources { get; init; }
 
-    /// <summary>Warnings of the newest state, and the errors for which it is not in force.</summary>
+    /// <summary>Other xDS resources that the object's messages name, with the places.</summary>
+    public ImmutableArray<MessageReference> References { get; init; } = [];
+
+    /// <summary>The extensions that a proxy must have for the object's messages.</summary>
+    public ImmutableArray<ExtensionUse> Extensions { get; init; } = [];
+
+    /// <summary>What is wrong with the newest state, warnings included. What was let past a check stays here though it is in force.</summary>
     public ImmutableArray<ValidationProblem> Problems { get; init; } = [];
+
+    /// <summary>The part of <see cref="Problems"/> that does not depend on endpoints.</summary>
+    internal ImmutableArray<ValidationProblem> SpecProblems { get; init; } = [];
+
+    /// <summary>Whether no message could be made of the newest state, so that <see cref="Resources"/> are older.</summary>
+    public bool IsRejected { get; init; }
 
     /// <summary>Number of endpoints that take new requests, of an upstream whose endpoints are ours; null of anything else.</summary>
     public int? ActiveEndpoints { get; init; }
 
     /// <summary>When time alone changes the object: a drain ends, an order expires. Null: never.</summary>
     public DateTimeOffset? NextChangeAt { get; init; }
-
-    /// <summary>Whether the newest state did not compile.</summary>
-    public bool IsRejected => Problems.Any(p => p.Severity == ProblemSeverity.Error);
 }
 
 /// <summary>The part of the world outside the desired state that compilation depends on.</summary>
 /// <param name="Now">The time at which drains and orders are judged.</param>
-/// <param name="Secrets">The bytes that a secret's <c>file:</c> and <c>env:</c> sources hold.</param>
-public sealed record CompilationInputs(DateTimeOffset Now, Func<ResourceKey, SecretMaterial> Secrets);
+/// <param name="Secrets">The bytes that a secret's sources hold.</param>
+public sealed record CompilationInputs(DateTimeOffset Now, Func<SecretSpec, SecretMaterial> Secrets);
 
 /// <summary>
 /// Every object compiled, at one revision. Immutable; <see cref="Recompile"/> does work in proportion to the objects that were touched, whatever the size of the whole.

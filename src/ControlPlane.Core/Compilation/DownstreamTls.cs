@@ -1,8 +1,11 @@
 using System.Collections.Immutable;
 using ControlPlane.Resources.Listeners;
+using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
+using Envoy.Type.Matcher.V3;
 using Google.Protobuf.WellKnownTypes;
+using SanType = Envoy.Extensions.TransportSockets.Tls.V3.SubjectAltNameMatcher.Types.SanType;
 
 namespace ControlPlane.Core.Compilation;
 
@@ -56,16 +59,28 @@ internal static class DownstreamTls
     private static SdsSecretConfig SecretFromAds(string name) => new() { Name = name, SdsConfig = AdsSource.New() };
 
     private static SubjectAltNameMatcher SubjectAltName(SubjectAltNameSpec spec) =>
-        new()
+        spec switch
         {
-            SanType = spec.Type switch
+            { Dns: { } dns } => new SubjectAltNameMatcher
             {
-                SubjectAltNameType.Dns => SubjectAltNameMatcher.Types.SanType.Dns,
-                SubjectAltNameType.Uri => SubjectAltNameMatcher.Types.SanType.Uri,
-                SubjectAltNameType.Email => SubjectAltNameMatcher.Types.SanType.Email,
-                _ => SubjectAltNameMatcher.Types.SanType.IpAddress,
+                SanType = SanType.Dns,
+                Matcher = new StringMatcher { Exact = dns },
             },
-            Matcher = RouteTableCompiler.StringMatch(spec.Match),
+            { Uri: { } uri } => new SubjectAltNameMatcher
+            {
+                SanType = SanType.Uri,
+                Matcher = new StringMatcher { Exact = uri },
+            },
+            { UriPrefix: { } prefix } => new SubjectAltNameMatcher
+            {
+                SanType = SanType.Uri,
+                Matcher = new StringMatcher { Prefix = prefix },
+            },
+            _ => new SubjectAltNameMatcher
+            {
+                SanType = SanType.IpAddress,
+                Matcher = new StringMatcher { Exact = spec.Ip },
+            },
         };
 
     private static TlsParameters.Types.TlsProtocol Version(TlsVersion version) =>

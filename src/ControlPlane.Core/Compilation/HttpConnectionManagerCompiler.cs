@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Route.V3;
 using Envoy.Config.Trace.V3;
@@ -17,7 +18,8 @@ namespace ControlPlane.Core.Compilation;
 internal sealed class HttpConnectionManagerCompiler(
     string listener,
     ImmutableArray<AccessLogSpec> accessLogs,
-    Func<string, RouteTableSpec?> routeTables
+    Func<string, RouteTableSpec?> routeTables,
+    ProblemCollector problems
 )
 {
     public const string FilterName = "envoy.filters.network.http_connection_manager";
@@ -61,16 +63,7 @@ internal sealed class HttpConnectionManagerCompiler(
         var manager = new HttpConnectionManager { StatPrefix = listener };
         if (inline)
         {
-            var table =
-                routeTables(routeTable)
-                ?? throw new CompilationException(
-                    $"{pointer}/routeTable",
-                    "unknown-reference",
-                    $"The route table '{routeTable}' does not exist; an inline table must."
-                );
-            manager.RouteConfig = RouteTableCompiler.Compile(routeTable, table);
-            // Inside a listener Envoy's default is true, and a cluster that is still warming would make it refuse the listener for good.
-            manager.RouteConfig.ValidateClusters = false;
+            manager.RouteConfig = Inline(routeTable, $"{pointer}/routeTable");
         }
         else
         {
@@ -80,7 +73,25 @@ internal sealed class HttpConnectionManagerCompiler(
         return manager;
     }
 
-    private static List<HttpFilter> Filters(HttpSpec spec, string pointer)
+    private RouteConfiguration Inline(string name, string pointer)
+    {
+        if (routeTables(name) is not { } table)
+        {
+            problems.Error(
+                pointer,
+                "unknown-reference",
+                $"The route table '{name}' does not exist. Create it first, or in the same apply."
+            );
+            return new RouteConfiguration { Name = name };
+        }
+        // What is wrong with the table is told at the table.
+        var compiled = RouteTableCompiler.Compile(name, table, new ProblemCollector());
+        // Inside a listener Envoy's default is true, and a cluster that is still warming would make it refuse the listener for good.
+        compiled.ValidateClusters = false;
+        return compiled;
+    }
+
+    private List<HttpFilter> Filters(HttpSpec spec, string pointer)
     {
         List<HttpFilter> chain = [];
         if (spec.Cors)
@@ -104,7 +115,7 @@ internal sealed class HttpConnectionManagerCompiler(
                 new HttpFilter
                 {
                     Name = filter.Name,
-                    TypedConfig = TypedConfig.Parse($"{pointer}/filters/{at}/config", filter.Config),
+                    TypedConfig = TypedConfig.Read(filter.TypedConfig, $"{pointer}/filters/{at}/typedConfig", problems),
                     Disabled = filter.Disabled,
                 }
             );

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Listener.V3;
 using Envoy.Extensions.Filters.Listener.ProxyProtocol.V3;
@@ -23,10 +24,15 @@ public static class ListenerCompiler
     /// <param name="name">The object's name, also the statistics' prefix.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="routeTables">Finds a route table by its name; called for those that are inline.</param>
-    /// <exception cref="CompilationException">A raw part of the spec is not what it says it is, or an inline route table does not exist.</exception>
-    public static EnvoyListener Compile(string name, ListenerSpec spec, Func<string, RouteTableSpec?> routeTables)
+    /// <param name="problems">Gets what is wrong with the raw parts, or that an inline route table does not exist; the message is then without them.</param>
+    public static EnvoyListener Compile(
+        string name,
+        ListenerSpec spec,
+        Func<string, RouteTableSpec?> routeTables,
+        ProblemCollector problems
+    )
     {
-        var http = new HttpConnectionManagerCompiler(name, spec.AccessLogs, routeTables);
+        var http = new HttpConnectionManagerCompiler(name, spec.AccessLogs, routeTables, problems);
         if (spec.ApiListener is { } api)
         {
             return new EnvoyListener

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Route.V3;
 using Envoy.Extensions.Path.Match.UriTemplate.V3;
@@ -24,35 +25,43 @@ public static class RouteTableCompiler
     private const string SubsetNamespace = "envoy.lb";
 
     /// <summary>Compiles a valid spec; equal inputs give equal messages.</summary>
-    /// <exception cref="CompilationException">A raw part of the spec is not what it says it is.</exception>
-    public static RouteConfiguration Compile(string name, RouteTableSpec spec)
+    /// <param name="name">The object's name.</param>
+    /// <param name="spec">What is wanted.</param>
+    /// <param name="problems">Gets what is wrong with the raw parts; the message is then without them.</param>
+    public static RouteConfiguration Compile(string name, RouteTableSpec spec, ProblemCollector problems)
     {
         var table = new RouteConfiguration { Name = name, IgnorePortInHostMatching = spec.IgnorePortInHostMatching };
         AddHeaderEdits(spec.RequestHeaders, table.RequestHeadersToAdd, table.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, table.ResponseHeadersToAdd, table.ResponseHeadersToRemove);
-        AddFilterConfig("/spec", spec.PerFilterConfig, table.TypedPerFilterConfig);
+        AddFilterConfig(spec.TypedPerFilterConfig, table.TypedPerFilterConfig, "/spec", problems);
 
         var routeNames = spec.VirtualHosts.SelectMany(h => h.Routes).Select(r => r.Name).OfType<string>().ToHashSet(StringComparer.Ordinal);
         foreach (var (at, host) in spec.VirtualHosts.Index())
         {
-            table.VirtualHosts.Add(VirtualHost($"/spec/virtualHosts/{at}", name, host, routeNames));
+            table.VirtualHosts.Add(VirtualHost(name, host, routeNames, $"/spec/virtualHosts/{at}", problems));
         }
         return table;
     }
 
-    private static VirtualHost VirtualHost(string pointer, string table, VirtualHostSpec spec, HashSet<string> routeNames)
+    private static VirtualHost VirtualHost(
+        string table,
+        VirtualHostSpec spec,
+        HashSet<string> routeNames,
+        string pointer,
+        ProblemCollector problems
+    )
     {
         var host = new VirtualHost { Name = spec.EffectiveName, RetryPolicy = Retry(spec.Retry) };
         host.Domains.AddRange(spec.Domains);
         AddHeaderEdits(spec.RequestHeaders, host.RequestHeadersToAdd, host.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, host.ResponseHeadersToAdd, host.ResponseHeadersToRemove);
-        AddFilterConfig(pointer, spec.PerFilterConfig, host.TypedPerFilterConfig);
+        AddFilterConfig(spec.TypedPerFilterConfig, host.TypedPerFilterConfig, pointer, problems);
         AddCors(spec.Cors, host.TypedPerFilterConfig);
         host.RateLimits.AddRange(spec.RateLimits.Select(RateLimit));
         foreach (var (at, route) in spec.Routes.Index())
         {
             var routeName = route.Name ?? GenerateName($"{table}/{host.Name}", route.Match, routeNames);
-            host.Routes.Add(Route($"{pointer}/routes/{at}", routeName, route));
+            host.Routes.Add(Route(routeName, route, $"{pointer}/routes/{at}", problems));
         }
         return host;
     }
@@ -72,15 +81,16 @@ public static class RouteTableCompiler
             { PathTemplate: { } template } => template,
             _ => "CONNECT",
         };
-        var name = prefix + (path.StartsWith('/') ? path : $"/{path}");
+        var wanted = prefix + (path.StartsWith('/') ? path : $"/{path}");
+        var name = wanted;
         for (var count = 2; !taken.Add(name); count++)
         {
-            name = string.Create(CultureInfo.InvariantCulture, $"{prefix}{path}#{count}");
+            name = string.Create(CultureInfo.InvariantCulture, $"{wanted}#{count}");
         }
         return name;
     }
 
-    private static Route Route(string pointer, string name, RouteSpec spec)
+    private static Route Route(string name, RouteSpec spec, string pointer, ProblemCollector problems)
     {
         var route = new Route { Name = name, Match = Match(spec.Match) };
         if (spec.Route is { } action)
@@ -105,7 +115,7 @@ public static class RouteTableCompiler
         }
         AddHeaderEdits(spec.RequestHeaders, route.RequestHeadersToAdd, route.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove);
-        AddFilterConfig(pointer, spec.PerFilterConfig, route.TypedPerFilterConfig);
+        AddFilterConfig(spec.TypedPerFilterConfig, route.TypedPerFilterConfig, pointer, problems);
         AddCors(spec.Cors, route.TypedPerFilterConfig);
         return route;
     }
@@ -547,14 +557,18 @@ public static class RouteTableCompiler
     }
 
     private static void AddFilterConfig(
-        string pointer,
         ImmutableSortedDictionary<string, JsonObject> configs,
-        MapField<string, Any> filterConfig
+        MapField<string, Any> filterConfig,
+        string pointer,
+        ProblemCollector problems
     )
     {
         foreach (var (filter, config) in configs)
         {
-            filterConfig.Add(filter, TypedConfig.Parse($"{pointer}/perFilterConfig/{filter}", config));
+            if (TypedConfig.Read(config, $"{pointer}/typedPerFilterConfig/{JsonPointer.Escape(filter)}", problems) is { } read)
+            {
+                filterConfig.Add(filter, read);
+            }
         }
     }
 

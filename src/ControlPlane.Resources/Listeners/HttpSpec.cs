@@ -119,11 +119,11 @@ public enum ForwardClientCertificate
 /// <summary>One HTTP filter as raw typed configuration, and its place. At most one of first, before and after; without any it stands last before the router.</summary>
 public sealed record HttpFilterSpec
 {
-    /// <summary>Unique in the chain; route tables address the filter by it in <c>perFilterConfig</c>. Usually the extension's name.</summary>
+    /// <summary>Unique in the chain; route tables address the filter by it in <c>typedPerFilterConfig</c>. Usually the extension's name.</summary>
     public required string Name { get; init; }
 
     /// <summary>The configuration in proto-JSON with its <c>@type</c>. Upstreams that it names are checked like any reference.</summary>
-    public required JsonObject Config { get; init; }
+    public required JsonObject TypedConfig { get; init; }
 
     /// <summary>Stands before all filters that are in the chain so far, but after those that said so earlier in the list.</summary>
     public bool First { get; init; }
@@ -134,7 +134,7 @@ public sealed record HttpFilterSpec
     /// <summary>Stands just after the filter of this name.</summary>
     public string? After { get; init; }
 
-    /// <summary>Whether the filter rests until a route switches it on by <c>perFilterConfig</c>.</summary>
+    /// <summary>Whether the filter rests until a route switches it on by <c>typedPerFilterConfig</c>.</summary>
     public bool Disabled { get; init; }
 }
 

@@ -1,5 +1,5 @@
 using System.Collections.Immutable;
-using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Upstreams;
 
 namespace ControlPlane.Resources.Listeners;
 
@@ -57,46 +57,4 @@ public sealed record ClientValidationSpec
 
     /// <summary>Names of which the certificate must hold at least one; empty is any certificate of the authorities.</summary>
     public ImmutableArray<SubjectAltNameSpec> SubjectAltNames { get; init; } = [];
-}
-
-/// <summary>A condition on one kind of subject alternative name.</summary>
-public sealed record SubjectAltNameSpec
-{
-    /// <summary>The kind of name.</summary>
-    public required SubjectAltNameType Type { get; init; }
-
-    /// <summary>The condition on the name.</summary>
-    public required StringMatchSpec Match { get; init; }
-}
-
-/// <summary>Kinds of subject alternative names.</summary>
-public enum SubjectAltNameType
-{
-    /// <summary>A host name.</summary>
-    Dns,
-
-    /// <summary>A URI, for example a SPIFFE ID.</summary>
-    Uri,
-
-    /// <summary>A mail address.</summary>
-    Email,
-
-    /// <summary>An IP address.</summary>
-    IpAddress,
-}
-
-/// <summary>Versions of TLS.</summary>
-public enum TlsVersion
-{
-    /// <summary>TLS 1.0; withdrawn by RFC 8996.</summary>
-    Tls10,
-
-    /// <summary>TLS 1.1; withdrawn by RFC 8996.</summary>
-    Tls11,
-
-    /// <summary>TLS 1.2.</summary>
-    Tls12,
-
-    /// <summary>TLS 1.3.</summary>
-    Tls13,
 }

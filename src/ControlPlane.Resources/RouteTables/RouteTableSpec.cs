@@ -7,7 +7,7 @@ namespace ControlPlane.Resources.RouteTables;
 /// Virtual hosts and their routes. Compiles to one Envoy RouteConfiguration of the object's name, which listeners fetch by RDS: a change here reaches
 /// proxies without touching a listener, and so without costing one connection.
 /// </summary>
-public sealed record RouteTableSpec : ResourceSpec
+public sealed record RouteTableSpec : ResourceSpec, INodeScoped
 {
     /// <summary>The node groups whose proxies may have this table; empty means all.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];
@@ -31,7 +31,7 @@ public sealed record RouteTableSpec : ResourceSpec
     /// Settings of HTTP filters for the whole table, by the filter's name in the listener: typed configuration in proto-JSON with its <c>@type</c>
     /// (<c>RouteConfiguration.typed_per_filter_config</c>).
     /// </summary>
-    public ImmutableSortedDictionary<string, JsonObject> PerFilterConfig { get; init; } =
+    public ImmutableSortedDictionary<string, JsonObject> TypedPerFilterConfig { get; init; } =
         ImmutableSortedDictionary<string, JsonObject>.Empty;
 
     /// <summary>Raw RouteConfiguration in proto-JSON, merged over what is compiled from the rest.</summary>
@@ -87,8 +87,8 @@ public sealed record VirtualHostSpec
     /// <summary>Edits of the response's headers.</summary>
     public HeaderEditsSpec? ResponseHeaders { get; init; }
 
-    /// <summary>Settings of HTTP filters for this virtual host; see <see cref="RouteTableSpec.PerFilterConfig"/>.</summary>
-    public ImmutableSortedDictionary<string, JsonObject> PerFilterConfig { get; init; } =
+    /// <summary>Settings of HTTP filters for this virtual host; see <see cref="RouteTableSpec.TypedPerFilterConfig"/>.</summary>
+    public ImmutableSortedDictionary<string, JsonObject> TypedPerFilterConfig { get; init; } =
         ImmutableSortedDictionary<string, JsonObject>.Empty;
 
     /// <summary>The name that Envoy sees.</summary>
@@ -131,7 +131,7 @@ public sealed record RouteSpec
     /// <summary>Edits of the response's headers; they apply to redirects and direct responses, too.</summary>
     public HeaderEditsSpec? ResponseHeaders { get; init; }
 
-    /// <summary>Settings of HTTP filters for this route; see <see cref="RouteTableSpec.PerFilterConfig"/>.</summary>
-    public ImmutableSortedDictionary<string, JsonObject> PerFilterConfig { get; init; } =
+    /// <summary>Settings of HTTP filters for this route; see <see cref="RouteTableSpec.TypedPerFilterConfig"/>.</summary>
+    public ImmutableSortedDictionary<string, JsonObject> TypedPerFilterConfig { get; init; } =
         ImmutableSortedDictionary<string, JsonObject>.Empty;
 }

@@ -78,7 +78,7 @@ public sealed class ChangeAdmission
             _time.GetUtcNow(),
             Activity.Current?.TraceId.ToHexString() ?? "",
             NotesOf(request, (ChangeApplied)plan.Outcome),
-            [.. plan.Written.Select(w => DocumentOf(w.Resource, w.Json))],
+            [.. plan.Written.Select(w => SnapshotPublisher.DocumentOf(w.Resource, w.Json))],
             [.. plan.Deleted.Select(d => d.Key)]
         );
 
@@ -98,16 +98,4 @@ public sealed class ChangeAdmission
 
         return string.Join("; ", notes);
     }
-
-    private static StoredDocument DocumentOf(StoredResource resource, string json) =>
-        new(
-            resource.Key,
-            resource.Uid,
-            resource.Generation,
-            resource.Revision,
-            resource.CreatedAt,
-            resource.UpdatedAt,
-            resource.ManagedBy,
-            json
-        );
 }

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
@@ -28,6 +29,7 @@ internal sealed class ChangePlan
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
+    private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
 
     private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs)
@@ -247,7 +249,7 @@ internal sealed class ChangePlan
 
         if (resource.Key.Kind == ResourceKind.Override)
         {
-            if (!UpstreamEndpoints.Ids(spec, After.Desired.Children(ResourceKind.Endpoint, resource.Key.Parent)).Contains(resource.Key.Id))
+            if (!HasEndpoint(resource.Key, spec))
             {
                 Fault(index, "/metadata/name", "endpoint-not-found", $"Upstream/{resource.Key.Parent} has no endpoint {resource.Key.Id}.");
             }
@@ -258,14 +260,41 @@ internal sealed class ChangePlan
                 index,
                 "/metadata/name",
                 "endpoints-not-registered",
-                $"The endpoints of Upstream/{resource.Key.Parent} come from '{spec.Endpoints.Source.ToString().ToLowerInvariant()}'. Set its /spec/endpoints/source to 'registration' to register endpoints one by one."
+                $"The endpoints of Upstream/{resource.Key.Parent} come from '{JsonNamingPolicy.CamelCase.ConvertName(spec.Endpoints.Source.ToString())}'. Set its /spec/endpoints/source to 'registration' to register endpoints one by one."
             );
         }
-        else if (UpstreamEndpoints.SameAddress(After.Desired.Children(ResourceKind.Endpoint, resource.Key.Parent), resource) is { } twin)
+        else if (AddressesOf(resource.Key.Parent)[AddressOf(resource)].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
         {
-            Conflict(index, "/spec/address", "address-taken", $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once.");
+            Conflict(
+                index,
+                "/spec/address",
+                "address-taken",
+                $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
+            );
         }
     }
+
+    private bool HasEndpoint(ResourceKey key, UpstreamSpec upstream) =>
+        upstream.Endpoints.Source switch
+        {
+            EndpointSource.Registration => After.Desired.Find(key with { Kind = ResourceKind.Endpoint }) is not null,
+            EndpointSource.Static => upstream.Endpoints.Static.Any(e => e.DefaultId() == key.Id),
+            _ => false,
+        };
+
+    /// <summary>The ids of an upstream's registered endpoints by address; made once per upstream, so that many can be registered in one request.</summary>
+    private ILookup<string, string> AddressesOf(string upstream)
+    {
+        if (!_addresses.TryGetValue(upstream, out var addresses))
+        {
+            addresses = After.Desired.Children(ResourceKind.Endpoint, upstream).ToLookup(e => AddressOf(e.Value), e => e.Key);
+            _addresses[upstream] = addresses;
+        }
+
+        return addresses;
+    }
+
+    private static string AddressOf(StoredResource endpoint) => ((EndpointSpec)endpoint.Manifest.Spec).DefaultId();
 
     private void CheckCompiled(IReadOnlySet<ResourceKey> affected)
     {

@@ -1,10 +1,10 @@
 using System.Collections.Immutable;
-using System.Diagnostics;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
-using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Publishing;
@@ -17,7 +17,7 @@ namespace ControlPlane.Server.Publishing;
 /// a secret's file changed. Putting a state in force marks what it touched; the publishing loop brings the snapshots in step: at once when it is idle, and merged with what
 /// came in the meantime when it is not.
 /// </remarks>
-public sealed partial class SnapshotPublisher : BackgroundService
+internal sealed partial class SnapshotPublisher : BackgroundService
 {
     /// <summary>After a change of anything but endpoints was published the next one waits this long, and is merged with what comes meanwhile.</summary>
     private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(100);
@@ -27,6 +27,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
     private readonly IDesiredStateStore _store;
     private readonly CurrentState _current;
     private readonly SnapshotViews _views;
+    private readonly CurrentSnapshots _snapshots;
     private readonly SecretFiles _secrets;
     private readonly LastGoodFile _lastGood;
     private readonly TimeProvider _time;
@@ -43,6 +44,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
         IDesiredStateStore store,
         CurrentState current,
         SnapshotViews views,
+        CurrentSnapshots snapshots,
         SecretFiles secrets,
         LastGoodFile lastGood,
         TimeProvider time,
@@ -52,6 +54,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
         _store = store;
         _current = current;
         _views = views;
+        _snapshots = snapshots;
         _secrets = secrets;
         _lastGood = lastGood;
         _time = time;
@@ -86,16 +89,27 @@ public sealed partial class SnapshotPublisher : BackgroundService
     internal async Task CatchUpAsync(CancellationToken cancellationToken)
     {
         var changes = await _store.ReadChangesAsync(_current.Desired.Revision, cancellationToken);
+        var whole = changes is null ? await _store.LoadAsync(cancellationToken) : null;
         IsStoreReachable = true;
         lock (_lock)
         {
             var desired = _current.Desired;
-            if (changes.Revision <= desired.Revision)
+            if (whole is not null)
+            {
+                // The store cannot say what came after the state in force, which may not even be of its past: whatever differs is new.
+                var kept = whole.Documents.Select(d => d.Key).ToHashSet();
+                changes = new StoredChanges(
+                    whole.Revision,
+                    [.. whole.Documents.Where(d => desired.Find(d.Key) is not { } known || known.Revision != d.Revision || known.Uid != d.Uid)],
+                    [.. desired.All.Select(r => r.Key).Where(k => !kept.Contains(k))]
+                );
+            }
+            else if (changes!.Revision <= desired.Revision)
             {
                 return;
             }
 
-            var written = Parse(changes.Written.Where(d => d.Revision > desired.Revision));
+            var written = Parse(changes.Written.Where(d => whole is not null || d.Revision > desired.Revision));
             var deleted = changes.Deleted.Select(desired.Find).OfType<StoredResource>().ToImmutableArray();
             var keys = deleted.Select(d => d.Key).ToList();
             Put(desired.Apply(changes.Revision, written, keys), null, [.. written.Select(w => w.Key), .. keys], written, deleted);
@@ -156,6 +170,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
         }
 
         _current.SetLoaded();
+        _snapshots.MarkReady();
     }
 
     private async Task FollowStoreAsync(CancellationToken cancellationToken)
@@ -244,7 +259,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
         _current.Advance(new StatePair(desired, compiled), written, deleted);
         if (desired.Revision > 0)
         {
-            _lastGood.Offer(desired);
+            _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));
         }
 
         PublishingMetrics.SnapshotBuild(_time.GetElapsedTime(started));
@@ -254,6 +269,18 @@ public sealed partial class SnapshotPublisher : BackgroundService
             if (result is { IsRejected: true })
             {
                 LogNotInForce(_logger, key.ToString(), string.Join("; ", result.Problems.Select(p => p.Message)));
+            }
+
+            if (key.Kind == ResourceKind.Secret)
+            {
+                if (desired.Find(key)?.Manifest.Spec is SecretSpec secret)
+                {
+                    _secrets.Watch(key, secret);
+                }
+                else
+                {
+                    _secrets.Unwatch(key);
+                }
             }
 
             if (result?.NextChangeAt is { } at)
@@ -295,7 +322,7 @@ public sealed partial class SnapshotPublisher : BackgroundService
     {
         if (changed.Count > 0)
         {
-            _views.Advance(_current.Pair, changed);
+            _views.Publish(_snapshots, changed);
         }
     }
 
@@ -326,7 +353,20 @@ public sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private ImmutableArray<StoredResource> Parse(IEnumerable<StoredDocument> documents)
+    /// <summary>The form in which the store keeps an object.</summary>
+    internal static StoredDocument DocumentOf(StoredResource resource, string json) =>
+        new(
+            resource.Key,
+            resource.Uid,
+            resource.Generation,
+            resource.Revision,
+            resource.CreatedAt,
+            resource.UpdatedAt,
+            resource.ManagedBy,
+            json
+        );
+
+    private static ImmutableArray<StoredResource> Parse(IEnumerable<StoredDocument> documents)
     {
         var resources = ImmutableArray.CreateBuilder<StoredResource>();
         foreach (var document in documents)
