@@ -1,4 +1,5 @@
 using System.Globalization;
+using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Upstreams;
@@ -43,6 +44,15 @@ public static class EndpointValidator
         {
             var additional = spec.AdditionalAddresses[i];
             var at = $"{pointer}/additionalAddresses/{i}";
+            if (NetworkAddress.IsUnix(additional.Address))
+            {
+                problems.Error(
+                    $"{at}/address",
+                    "invalid-address",
+                    "An additional address is an IP address: Envoy races connections only over IP."
+                );
+                continue;
+            }
             ValidateAddress(additional.Address, additional.Port, at, resolved: false, problems);
             if (!seen.Add(NetworkAddress.Join(additional.Address, additional.Port)))
             {
@@ -67,13 +77,21 @@ public static class EndpointValidator
             if (check.Port is { } port)
             {
                 problems.InRange($"{pointer}/healthCheck/port", port, 1, 65535);
+                if (NetworkAddress.IsUnix(spec.Address) && check.Address is null)
+                {
+                    problems.Error(
+                        $"{pointer}/healthCheck/port",
+                        "port-of-unix-socket",
+                        "A unix socket has no port to check: give the IP address, too, that answers on it."
+                    );
+                }
             }
             if (check.Address is { } address && !NetworkAddress.TryParseIp(address, out _))
             {
                 problems.Error(
                     $"{pointer}/healthCheck/address",
                     "invalid-address",
-                    $"'{address}' is not an IP address, and checks can go to nothing else."
+                    $"{TextExcerpt.Quote(address)} is not an IP address, and checks can go to nothing else."
                 );
             }
             if (check.Hostname is { } checkHost)
@@ -91,7 +109,7 @@ public static class EndpointValidator
             problems.Error(
                 pointer,
                 "invalid-host",
-                $"'{host}' is not a host name: write it as in a Host header, for example 'api.example.com'."
+                $"{TextExcerpt.Quote(host)} is not a host name: write it as in a Host header, for example 'api.example.com'."
             );
         }
     }
@@ -126,14 +144,18 @@ public static class EndpointValidator
         }
         else if (address.StartsWith('['))
         {
-            problems.Error($"{pointer}/address", "invalid-address", $"'{address}': write IPv6 addresses without brackets here.");
+            problems.Error(
+                $"{pointer}/address",
+                "invalid-address",
+                $"{TextExcerpt.Quote(address)}: write IPv6 addresses without brackets here."
+            );
         }
         else if (!IsDnsName(address))
         {
             problems.Error(
                 $"{pointer}/address",
                 "invalid-address",
-                $"'{address}' is not an address: give an IPv4 or IPv6 address, or 'unix:' and a path. The port has a field of its own."
+                $"{TextExcerpt.Quote(address)} is not an address: give an IPv4 or IPv6 address, or 'unix:' and a path. The port has a field of its own."
             );
         }
         else if (!resolved)
@@ -141,7 +163,7 @@ public static class EndpointValidator
             problems.Error(
                 $"{pointer}/address",
                 "host-name-not-resolved",
-                $"'{address}' is a host name, and Envoy takes only IP addresses here. To have every proxy resolve it, set 'endpoints.source' to 'envoyStrictDns' and list it under 'endpoints.hosts'."
+                $"{TextExcerpt.Quote(address)} is a host name, and Envoy takes only IP addresses here. To have every proxy resolve it, set 'endpoints.source' to 'envoyStrictDns' and list it under 'endpoints.hosts'."
             );
         }
         if (port is < 1 or > 65535)
@@ -166,7 +188,7 @@ public static class EndpointValidator
             problems.Error(
                 $"{pointer}/address",
                 "invalid-address",
-                $"'{address}': after 'unix:' comes an absolute path, or '@' and the name of an abstract socket."
+                $"{TextExcerpt.Quote(address)}: after 'unix:' comes an absolute path, or '@' and the name of an abstract socket."
             );
         }
         else if (System.Text.Encoding.UTF8.GetByteCount(path) > NetworkAddress.MaxUnixPathLength)

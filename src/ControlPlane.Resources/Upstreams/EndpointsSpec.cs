@@ -43,15 +43,15 @@ public sealed record EnvoyDnsSpec
     /// <summary>Time between look-ups where the answer's TTL is not used; above 1 ms. <c>Cluster.dns_refresh_rate</c>.</summary>
     public TimeSpan RefreshRate { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Look up again when the answer's TTL ends, as everything else does that uses DNS. <c>Cluster.respect_dns_ttl</c>.</summary>
-    public bool RespectTtl { get; init; } = true;
+    /// <summary>Look up again when the answer's TTL ends instead. <c>Cluster.respect_dns_ttl</c>.</summary>
+    public bool RespectTtl { get; init; }
 
     /// <summary>Which addresses are asked for. <c>Cluster.dns_lookup_family</c>.</summary>
-    public DnsLookupFamily LookupFamily { get; init; } = DnsLookupFamily.V4Preferred;
+    public AddressPreference LookupFamily { get; init; } = AddressPreference.V4Preferred;
 }
 
 /// <summary>Which addresses are asked for; the words are Envoy's.</summary>
-public enum DnsLookupFamily
+public enum AddressPreference
 {
     /// <summary>IPv6, and IPv4 only if there is no IPv6 address.</summary>
     Auto,

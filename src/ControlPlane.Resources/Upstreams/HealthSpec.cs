@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 
 namespace ControlPlane.Resources.Upstreams;
 
@@ -8,7 +9,7 @@ public sealed record HealthSpec
     /// <summary>Who decides.</summary>
     public HealthAuthority Authority { get; init; } = HealthAuthority.Envoy;
 
-    /// <summary>Checks that an endpoint must pass, all of them; none leaves it to traffic alone.</summary>
+    /// <summary>Checks that an endpoint must pass, all of them; none leaves it to traffic alone. Under <see cref="HealthAuthority.Envoy"/> at most one.</summary>
     public ImmutableArray<HealthCheckSpec> Checks { get; init; } = [];
 
     /// <summary>What real traffic says about an endpoint.</summary>
@@ -58,9 +59,7 @@ public sealed record HealthCheckSpec
     /// <summary>Failures in a row that make an endpoint unhealthy, from 1. An unexpected HTTP status that is not retriable does so at once.</summary>
     public uint Fall { get; init; } = 3;
 
-    /// <summary>
-    /// The port to check, 1 to 65535; null is the endpoint's own. The same for all checks of an upstream, since Envoy takes one per endpoint.
-    /// </summary>
+    /// <summary>The port to check, 1 to 65535; null is the endpoint's own.</summary>
     public int? Port { get; init; }
 }
 
@@ -89,6 +88,22 @@ public sealed record HttpCheckSpec
 
     /// <summary>HTTP/1.1 or HTTP/2; null is what the upstream speaks, and HTTP/1.1 where that is negotiated.</summary>
     public CheckCodec? Codec { get; init; }
+
+    /// <summary>Reads <c>200</c> or <c>200-299</c>.</summary>
+    /// <returns>The two ends, both included; null if the text is neither.</returns>
+    public static (int First, int Last)? ParseStatuses(string text)
+    {
+        var ends = text.Split('-');
+        return
+            ends.Length <= 2
+            && int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out var first)
+            && int.TryParse(ends[^1], NumberStyles.None, CultureInfo.InvariantCulture, out var last)
+            && first is >= 100
+            && last is <= 599
+            && first <= last
+            ? (first, last)
+            : null;
+    }
 }
 
 /// <summary>What an HTTP check speaks.</summary>
@@ -133,7 +148,7 @@ public sealed record PayloadSpec
 
 /// <summary>
 /// What traffic says about an endpoint, judged by each proxy for itself; <c>cluster.v3.OutlierDetection</c>. An ejected endpoint gets no requests until
-/// its time is over or an active check passes.
+/// its time is over, whatever active checks say.
 /// </summary>
 public sealed record OutlierDetectionSpec
 {
@@ -165,8 +180,8 @@ public sealed record OutlierDetectionSpec
     public TimeSpan MaxEjectionTime { get; init; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// Percent of the endpoints that may be ejected at once, 1 to 99 and not above 100 less the upstream's minimum healthy share. Null is 34, or what that share allows: none of one or two
-    /// endpoints, one of three, a third of many.
+    /// Percent of the endpoints that may be ejected at once, 1 to 99 and not above 100 less the upstream's minimum healthy share. Null is 34, or less
+    /// where that share or the panic threshold demands it: none of one or two endpoints, one of three, a third of many.
     /// </summary>
     public uint? MaxEjectionPercent { get; init; }
 }

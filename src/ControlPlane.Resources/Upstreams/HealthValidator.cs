@@ -1,4 +1,4 @@
-using System.Globalization;
+using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Upstreams;
@@ -16,7 +16,14 @@ internal static class HealthValidator
         {
             ValidateCheck(spec, health.Checks[i], $"{At}/checks/{i}", problems);
         }
-        ValidateChecksTogether(health, problems);
+        if (health.Checks.Length > 1)
+        {
+            problems.Error(
+                $"{At}/checks",
+                "one-check",
+                "Envoy runs one check per upstream; most versions refuse more. Keep the one that says most about whether requests will succeed."
+            );
+        }
 
         if (problems.InRange($"{At}/panicThresholdPercent", health.PanicThresholdPercent, 0u, 100u))
         {
@@ -32,22 +39,6 @@ internal static class HealthValidator
         }
         problems.InRange($"{At}/minimumHealthyPercent", health.MinimumHealthyPercent, 0u, 100u);
         ValidateOutlierDetection(spec, problems);
-    }
-
-    /// <summary>Reads <c>200</c> or <c>200-299</c>.</summary>
-    /// <returns>The two ends, both included; null if the text is neither.</returns>
-    internal static (int First, int Last)? ParseStatuses(string text)
-    {
-        var ends = text.Split('-');
-        return
-            ends.Length <= 2
-            && int.TryParse(ends[0], NumberStyles.None, CultureInfo.InvariantCulture, out var first)
-            && int.TryParse(ends[^1], NumberStyles.None, CultureInfo.InvariantCulture, out var last)
-            && first is >= 100
-            && last is <= 599
-            && first <= last
-            ? (first, last)
-            : null;
     }
 
     private static void ValidateCheck(UpstreamSpec spec, HealthCheckSpec check, string pointer, ProblemCollector problems)
@@ -157,7 +148,11 @@ internal static class HealthValidator
     {
         if (!http.Path.StartsWith('/') || http.Path.Any(c => char.IsWhiteSpace(c) || char.IsControl(c) || c == '#'))
         {
-            problems.Error($"{pointer}/path", "invalid-path", $"'{http.Path}' is not a path: start with '/', and escape spaces.");
+            problems.Error(
+                $"{pointer}/path",
+                "invalid-path",
+                $"{TextExcerpt.Quote(http.Path)} is not a path: start with '/', and escape spaces."
+            );
         }
         if (http.Host is { } host)
         {
@@ -165,11 +160,15 @@ internal static class HealthValidator
         }
         if (!Methods.Contains(http.Method, StringComparer.Ordinal))
         {
-            problems.Error($"{pointer}/method", "invalid-method", $"'{http.Method}' is not one of {string.Join(", ", Methods)}.");
+            problems.Error(
+                $"{pointer}/method",
+                "invalid-method",
+                $"{TextExcerpt.Quote(http.Method)} is not one of {string.Join(", ", Methods)}."
+            );
         }
         foreach (var (name, value) in http.Headers)
         {
-            var at = $"{pointer}/headers/{ValueRules.Segment(name)}";
+            var at = $"{pointer}/headers/{JsonPointer.Escape(name)}";
             if (string.Equals(name, "host", StringComparison.OrdinalIgnoreCase))
             {
                 problems.Error(at, "host-header", "The Host header has a field of its own: 'host'.");
@@ -210,12 +209,12 @@ internal static class HealthValidator
     {
         for (var i = 0; i < statuses.Count; i++)
         {
-            if (ParseStatuses(statuses[i]) is null)
+            if (HttpCheckSpec.ParseStatuses(statuses[i]) is null)
             {
                 problems.Error(
                     $"{pointer}/{i}",
                     "invalid-status",
-                    $"'{statuses[i]}' is not a status or a range of statuses between 100 and 599, such as '200' or '200-299'."
+                    $"{TextExcerpt.Quote(statuses[i])} is not a status or a range of statuses between 100 and 599, such as '200' or '200-299'."
                 );
             }
         }
@@ -234,31 +233,6 @@ internal static class HealthValidator
         else if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
         {
             problems.Error($"{pointer}/hex", "invalid-hex", "These are not pairs of hexadecimal digits.");
-        }
-    }
-
-    /// <summary>Envoy takes one check port and one check host per endpoint, whatever the number of checks.</summary>
-    private static void ValidateChecksTogether(HealthSpec health, ProblemCollector problems)
-    {
-        if (health.Checks.Select(c => c.Port).Distinct().Count() > 1)
-        {
-            problems.Error(
-                $"{At}/checks",
-                "check-ports-differ",
-                "All checks of an upstream go to the same port, since Envoy takes one per endpoint: give each the same 'port'."
-            );
-        }
-        var hosts = health
-            .Checks.Where(c => c.Http is not null || c.Grpc is not null)
-            .Select(c => (c.Http?.Host ?? c.Grpc?.Authority) is null)
-            .Distinct();
-        if (hosts.Count() > 1)
-        {
-            problems.Error(
-                $"{At}/checks",
-                "check-hosts-mixed",
-                "Either every HTTP and gRPC check names its host, or none: the host of an endpoint, which stands in for one that is not named, would replace those that are."
-            );
         }
     }
 

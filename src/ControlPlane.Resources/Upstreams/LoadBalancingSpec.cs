@@ -6,19 +6,22 @@ namespace ControlPlane.Resources.Upstreams;
 public sealed record LoadBalancingSpec
 {
     /// <summary>The algorithm. Proxyless gRPC clients accept only round robin and ring hash (G-06).</summary>
-    public LoadBalancingPolicy Policy { get; init; } = LoadBalancingPolicy.RoundRobin;
+    public LoadBalancingAlgorithm Policy { get; init; } = LoadBalancingAlgorithm.RoundRobin;
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.LeastRequest"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.LeastRequest"/>.</summary>
     public LeastRequestSpec? LeastRequest { get; init; }
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.RingHash"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.RingHash"/>.</summary>
     public RingHashSpec? RingHash { get; init; }
 
-    /// <summary>Parameters of <see cref="LoadBalancingPolicy.Maglev"/>.</summary>
+    /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.Maglev"/>.</summary>
     public MaglevSpec? Maglev { get; init; }
 
-    /// <summary>Parameters that ring hash and Maglev share.</summary>
-    public ConsistentHashingSpec? ConsistentHashing { get; init; }
+    /// <summary>
+    /// Percent of the average load above which an endpoint passes requests on to the next one (bounded load), from 100; null has no bound. Ring hash and Maglev only.
+    /// <c>ConsistentHashingLbConfig.hash_balance_factor</c>.
+    /// </summary>
+    public uint? HashBalanceFactor { get; init; }
 
     /// <summary>Sends new endpoints less at first; round robin and least request only. Envoy starts it when an endpoint joins or its active check passes again.</summary>
     public SlowStartSpec? SlowStart { get; init; }
@@ -37,7 +40,7 @@ public sealed record LoadBalancingSpec
 }
 
 /// <summary>Load-balancing algorithms; <c>Cluster.LbPolicy</c>.</summary>
-public enum LoadBalancingPolicy
+public enum LoadBalancingAlgorithm
 {
     /// <summary>In turn, by weight.</summary>
     RoundRobin,
@@ -69,10 +72,10 @@ public sealed record LeastRequestSpec
 public sealed record RingHashSpec
 {
     /// <summary>Least entries of the ring, 1 to 8388608. <c>RingHashLbConfig.minimum_ring_size</c>.</summary>
-    public ulong MinimumRingSize { get; init; } = 1024;
+    public uint MinimumRingSize { get; init; } = 1024;
 
     /// <summary>Most entries of the ring, not less than the minimum, up to 8388608. <c>RingHashLbConfig.maximum_ring_size</c>.</summary>
-    public ulong MaximumRingSize { get; init; } = 8 * 1024 * 1024;
+    public uint MaximumRingSize { get; init; } = 8 * 1024 * 1024;
 
     /// <summary>The hash function of the ring.</summary>
     public RingHashFunction HashFunction { get; init; } = RingHashFunction.XxHash;
@@ -92,17 +95,7 @@ public enum RingHashFunction
 public sealed record MaglevSpec
 {
     /// <summary>Entries of the table: a prime up to 5000011, well above the number of endpoints. <c>MaglevLbConfig.table_size</c>.</summary>
-    public ulong TableSize { get; init; } = 65537;
-}
-
-/// <summary>Parameters that ring hash and Maglev share.</summary>
-public sealed record ConsistentHashingSpec
-{
-    /// <summary>Hash the endpoints' host names instead of their addresses. <c>ConsistentHashingLbConfig.use_hostname_for_hashing</c>.</summary>
-    public bool UseHostname { get; init; }
-
-    /// <summary>Percent of the average load above which an endpoint passes requests on to the next (bounded load), from 100; null has no bound.</summary>
-    public uint? BalanceFactor { get; init; }
+    public uint TableSize { get; init; } = 65537;
 }
 
 /// <summary>Slow start.</summary>
@@ -151,7 +144,7 @@ public sealed record ZoneAwareSpec
     public double RoutingEnabledPercent { get; init; } = 100;
 
     /// <summary>Number of healthy endpoints below which zones are ignored.</summary>
-    public ulong MinimumClusterSize { get; init; } = 6;
+    public uint MinimumClusterSize { get; init; } = 6;
 }
 
 /// <summary>The weight of one locality.</summary>

@@ -6,17 +6,24 @@ namespace ControlPlane.Resources.Upstreams;
 /// <summary>Rules of the load-balancing block.</summary>
 internal static class LoadBalancingValidator
 {
-    private const ulong LargestRing = 8 * 1024 * 1024;
-    private const ulong LargestMaglevTable = 5_000_011;
+    private const uint LargestRing = 8 * 1024 * 1024;
+    private const uint LargestMaglevTable = 5_000_011;
     private const string At = "/spec/loadBalancing";
 
     public static void Validate(LoadBalancingSpec spec, ProblemCollector problems)
     {
-        OnlyFor(spec.LeastRequest, "leastRequest", spec, problems, LoadBalancingPolicy.LeastRequest);
-        OnlyFor(spec.RingHash, "ringHash", spec, problems, LoadBalancingPolicy.RingHash);
-        OnlyFor(spec.Maglev, "maglev", spec, problems, LoadBalancingPolicy.Maglev);
-        OnlyFor(spec.ConsistentHashing, "consistentHashing", spec, problems, LoadBalancingPolicy.RingHash, LoadBalancingPolicy.Maglev);
-        OnlyFor(spec.SlowStart, "slowStart", spec, problems, LoadBalancingPolicy.RoundRobin, LoadBalancingPolicy.LeastRequest);
+        OnlyFor(spec.LeastRequest, "leastRequest", spec, problems, LoadBalancingAlgorithm.LeastRequest);
+        OnlyFor(spec.RingHash, "ringHash", spec, problems, LoadBalancingAlgorithm.RingHash);
+        OnlyFor(spec.Maglev, "maglev", spec, problems, LoadBalancingAlgorithm.Maglev);
+        OnlyFor(
+            spec.HashBalanceFactor,
+            "hashBalanceFactor",
+            spec,
+            problems,
+            LoadBalancingAlgorithm.RingHash,
+            LoadBalancingAlgorithm.Maglev
+        );
+        OnlyFor(spec.SlowStart, "slowStart", spec, problems, LoadBalancingAlgorithm.RoundRobin, LoadBalancingAlgorithm.LeastRequest);
 
         if (spec.LeastRequest is { } leastRequest)
         {
@@ -25,8 +32,8 @@ internal static class LoadBalancingValidator
         }
         if (spec.RingHash is { } ring)
         {
-            problems.InRange($"{At}/ringHash/minimumRingSize", ring.MinimumRingSize, 1ul, LargestRing);
-            problems.InRange($"{At}/ringHash/maximumRingSize", ring.MaximumRingSize, 1ul, LargestRing);
+            problems.InRange($"{At}/ringHash/minimumRingSize", ring.MinimumRingSize, 1u, LargestRing);
+            problems.InRange($"{At}/ringHash/maximumRingSize", ring.MaximumRingSize, 1u, LargestRing);
             if (ring.MinimumRingSize > ring.MaximumRingSize)
             {
                 problems.Error(
@@ -36,7 +43,7 @@ internal static class LoadBalancingValidator
                 );
             }
         }
-        if (spec.Maglev is { } maglev && problems.InRange($"{At}/maglev/tableSize", maglev.TableSize, 2ul, LargestMaglevTable))
+        if (spec.Maglev is { } maglev && problems.InRange($"{At}/maglev/tableSize", maglev.TableSize, 2u, LargestMaglevTable))
         {
             if (!IsPrime(maglev.TableSize))
             {
@@ -47,15 +54,9 @@ internal static class LoadBalancingValidator
                 );
             }
         }
-        if (spec.ConsistentHashing?.BalanceFactor is { } factor)
+        if (spec.HashBalanceFactor is { } factor)
         {
-            problems.InRange(
-                $"{At}/consistentHashing/balanceFactor",
-                factor,
-                100u,
-                uint.MaxValue,
-                "it is a percentage of the average load"
-            );
+            problems.InRange($"{At}/hashBalanceFactor", factor, 100u, uint.MaxValue, "it is a percentage of the average load");
         }
         if (spec.SlowStart is { } slowStart)
         {
@@ -174,7 +175,7 @@ internal static class LoadBalancingValidator
         string name,
         LoadBalancingSpec spec,
         ProblemCollector problems,
-        params LoadBalancingPolicy[] policies
+        params LoadBalancingAlgorithm[] policies
     )
     {
         if (block is not null && !policies.Contains(spec.Policy))
@@ -187,13 +188,13 @@ internal static class LoadBalancingValidator
         }
     }
 
-    private static string Camel(LoadBalancingPolicy policy)
+    private static string Camel(LoadBalancingAlgorithm policy)
     {
         var name = policy.ToString();
         return char.ToLowerInvariant(name[0]) + name[1..];
     }
 
-    private static bool IsPrime(ulong n)
+    private static bool IsPrime(uint n)
     {
         if (n < 4)
         {
@@ -203,7 +204,7 @@ internal static class LoadBalancingValidator
         {
             return false;
         }
-        for (ulong d = 3; d * d <= n; d += 2)
+        for (uint d = 3; d * d <= n; d += 2)
         {
             if (n % d == 0)
             {
@@ -214,7 +215,7 @@ internal static class LoadBalancingValidator
     }
 
     // 5000011, the largest table, is itself prime: there always is a next one in range.
-    private static ulong NextPrime(ulong n)
+    private static uint NextPrime(uint n)
     {
         while (!IsPrime(n))
         {

@@ -88,7 +88,10 @@ public enum UpstreamProtocol
     Tcp,
 }
 
-/// <summary>Limits and timers of the HTTP connections to an upstream; what is null is as Envoy has it.</summary>
+/// <summary>
+/// Limits and timers of the HTTP connections to an upstream; what is null is as Envoy has it. The HTTP/2 windows are Envoy's advice for upstreams that are not trusted;
+/// raise them for large streams over long distances.
+/// </summary>
 public sealed record HttpConnectionSpec
 {
     /// <summary>
@@ -108,6 +111,12 @@ public sealed record HttpConnectionSpec
 
     /// <summary>HTTP/2 streams at once on one connection, 1 to 2147483647; null leaves it to the endpoint. <c>Http2ProtocolOptions.max_concurrent_streams</c>.</summary>
     public uint? MaxConcurrentStreams { get; init; }
+
+    /// <summary>HTTP/2 flow-control window of a stream, in bytes, 65535 to 2147483647. <c>Http2ProtocolOptions.initial_stream_window_size</c>.</summary>
+    public uint InitialStreamWindowBytes { get; init; } = 64 * 1024;
+
+    /// <summary>HTTP/2 flow-control window of a connection, in bytes, 65535 to 2147483647. <c>Http2ProtocolOptions.initial_connection_window_size</c>.</summary>
+    public uint InitialConnectionWindowBytes { get; init; } = 1024 * 1024;
 
     /// <summary>HTTP/2 pings that find dead connections; null sends none. <c>Http2ProtocolOptions.connection_keepalive</c>.</summary>
     public HttpKeepaliveSpec? Keepalive { get; init; }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Upstreams;
@@ -73,6 +74,8 @@ public static class UpstreamValidator
         {
             problems.InRange("/spec/http/maxConcurrentStreams", streams, 1u, (uint)int.MaxValue);
         }
+        problems.InRange("/spec/http/initialStreamWindowBytes", http.InitialStreamWindowBytes, 65535u, (uint)int.MaxValue);
+        problems.InRange("/spec/http/initialConnectionWindowBytes", http.InitialConnectionWindowBytes, 65535u, (uint)int.MaxValue);
         if (http.Keepalive is { } keepalive)
         {
             AtLeastOneMillisecond("/spec/http/keepalive/interval", keepalive.Interval, problems);
@@ -89,7 +92,11 @@ public static class UpstreamValidator
     {
         if (value is not null)
         {
-            problems.Error($"/spec/http/{name}", "not-for-http1", $"'{name}' is of HTTP/2 and has no effect with 'protocol: http1'.");
+            problems.Error(
+                $"/spec/http/{name}",
+                "not-for-http1",
+                $"{TextExcerpt.Quote(name)} is of HTTP/2 and has no effect with 'protocol: http1'."
+            );
         }
     }
 
@@ -226,7 +233,7 @@ public static class UpstreamValidator
                 );
             }
         }
-        if (loadBalancing.Policy == LoadBalancingPolicy.Random && endpoints.Select(e => e.Weight).Distinct().Count() > 1)
+        if (loadBalancing.Policy == LoadBalancingAlgorithm.Random && endpoints.Select(e => e.Weight).Distinct().Count() > 1)
         {
             problems.Warning(
                 pointer,
@@ -312,7 +319,7 @@ public static class UpstreamValidator
                 problems.Error(
                     "/spec/tls/sni",
                     "sni-is-ip",
-                    $"'{sni}' is an IP address, which a handshake cannot ask for (RFC 6066): leave out the SNI and name it under 'subjectAltNames'."
+                    $"{TextExcerpt.Quote(sni)} is an IP address, which a handshake cannot ask for (RFC 6066): leave out the SNI and name it under 'subjectAltNames'."
                 );
             }
             else if (sni.Length > LongestSni || !EndpointValidator.IsDnsName(sni))
@@ -320,7 +327,7 @@ public static class UpstreamValidator
                 problems.Error(
                     "/spec/tls/sni",
                     "invalid-sni",
-                    $"'{sni}' is not a host name to ask for: write it without a port and without wildcards, for example 'api.example.com'."
+                    $"{TextExcerpt.Quote(sni)} is not a host name to ask for: write it without a port and without wildcards, for example 'api.example.com'."
                 );
             }
         }
@@ -387,12 +394,12 @@ public static class UpstreamValidator
             problems.Error(
                 $"{pointer}/dns",
                 "invalid-dns-name",
-                $"'{dns}' is not a DNS name; wildcards belong into the certificate, not here."
+                $"{TextExcerpt.Quote(dns)} is not a DNS name; wildcards belong into the certificate, not here."
             );
         }
         else if (spec.Ip is { } ip && !NetworkAddress.TryParseIp(ip, out _))
         {
-            problems.Error($"{pointer}/ip", "invalid-address", $"'{ip}' is not an IP address.");
+            problems.Error($"{pointer}/ip", "invalid-address", $"{TextExcerpt.Quote(ip)} is not an IP address.");
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Numerics;
+using ControlPlane.Resources.Reading;
 
 namespace ControlPlane.Resources.Validation;
 
@@ -66,7 +67,7 @@ internal static class ValueRules
         problems.Error(
             pointer,
             "invalid-header-name",
-            $"'{name}' is not a header name: use letters, digits and hyphens (pseudo-headers such as ':path' cannot be set)."
+            $"{TextExcerpt.Quote(name)} is not a header name: use letters, digits and hyphens (pseudo-headers such as ':path' cannot be set)."
         );
         return false;
     }
