@@ -107,6 +107,7 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     /// <inheritdoc/>
     public async Task<RevisionInfo?> CommitAsync(WriteBatch batch, CancellationToken cancellationToken)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         var stored = batch.AsStored();
         return await TranslateAsync(() => TryCommitAsync(stored, cancellationToken))
             ? new RevisionInfo(stored.BaseRevision + 1, stored.Author, stored.Reason, stored.At, stored.TraceId, stored.Notes)

@@ -84,7 +84,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
         await WriteAsync(
             async writer =>
             {
-                await using var transaction = writer.Connection.BeginTransaction();
+                await using var transaction = writer.Begin();
                 if (!await writer.TryRestoreAsync(backup, cancellationToken))
                 {
                     throw StoreNotEmpty();
@@ -206,6 +206,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
         private readonly SqliteCommand _put;
         private readonly SqliteCommand _delete;
         private readonly SqliteCommand _insertHistory;
+        private SqliteTransaction? _transaction;
 
         private Writer(SqliteConnection connection)
         {
@@ -255,10 +256,13 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
             }
         }
 
+        /// <summary>Begins the transaction of all that is written next, and takes the file's write lock.</summary>
+        public SqliteTransaction Begin() => _transaction = Connection.BeginTransaction();
+
         /// <summary>Writes a batch in one transaction; false if the newest revision is not its base.</summary>
         public bool TryCommit(WriteBatch batch)
         {
-            using var transaction = Connection.BeginTransaction();
+            using var transaction = Begin();
             var revision = batch.BaseRevision + 1;
             if (Run(_advance, batch.BaseRevision) == 0)
             {
@@ -346,13 +350,14 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
             return command;
         }
 
-        private static int Run(SqliteCommand command, params ReadOnlySpan<object> values)
+        private int Run(SqliteCommand command, params ReadOnlySpan<object> values)
         {
             for (var i = 0; i < values.Length; i++)
             {
                 command.Parameters[i].Value = values[i];
             }
 
+            command.Transaction = _transaction;
             return command.ExecuteNonQuery();
         }
     }
