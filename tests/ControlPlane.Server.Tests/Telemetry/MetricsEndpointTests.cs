@@ -40,10 +40,7 @@ public sealed class MetricsEndpointTests
         AssertHas(text, """store_query_duration_seconds_count\{.*operation="commit",result="ok".*\} 1$""");
         AssertHas(text, """store_notify_lag_seconds_count\{.*\} 1$""");
         AssertHas(text, """store_state\{.*\} 1$""");
-        AssertHas(
-            text,
-            """upstream_endpoints\{.*state="healthy",upstream="web".*\} 1$"""
-        );
+        AssertHas(text, """upstream_endpoints\{.*state="healthy",upstream="web".*\} 1$""");
         AssertHas(text, """http_server_request_duration_seconds_count\{.*http_route="/hello".*\} 1$""");
         AssertHas(text, """dotnet_process_memory_working_set_bytes\{.*\} \d+""");
         AssertHas(text, "kestrel_active_connections");
