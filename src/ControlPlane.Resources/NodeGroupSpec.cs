@@ -51,7 +51,11 @@ internal static class NodeGroupValidator
             var pointer = $"/spec/selectors/{i}";
             if (selector is { Ids.IsEmpty: true, Clusters.IsEmpty: true, Region: null, Zone: null, SubZone: null, Metadata.IsEmpty: true })
             {
-                problems.Error(pointer, "empty-selector", "A selector without conditions would match every proxy. Give ids, clusters, a locality or metadata.");
+                problems.Error(
+                    pointer,
+                    "empty-selector",
+                    "A selector without conditions would match every proxy. Give ids, clusters, a locality or metadata."
+                );
             }
 
             CheckPatterns(selector.Ids, pointer + "/ids", problems);

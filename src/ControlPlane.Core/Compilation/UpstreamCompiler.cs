@@ -78,8 +78,7 @@ public static class UpstreamCompiler
             spec,
             [.. spec.Endpoints.Hosts.Select(h => new EndpointState(h.DefaultId(), h, EndpointStatus.Active))]
         );
-        cluster.DnsRefreshRate = spec.Endpoints.Dns.RefreshRate.ToDuration();
-        cluster.RespectDnsTtl = spec.Endpoints.Dns.RespectTtl;
+        AddDnsTimes(spec.Endpoints.Dns, cluster);
         cluster.DnsLookupFamily = spec.Endpoints.Dns.LookupFamily switch
         {
             AddressPreference.V4Only => LookupFamily.V4Only,
@@ -88,6 +87,16 @@ public static class UpstreamCompiler
             AddressPreference.All => LookupFamily.All,
             _ => LookupFamily.Auto,
         };
+    }
+
+    /// <summary>Only what differs from Envoy's defaults: these fields still work, and make Envoy log that they are deprecated.</summary>
+    private static void AddDnsTimes(EnvoyDnsSpec spec, Cluster cluster)
+    {
+        if (spec.RefreshRate != new EnvoyDnsSpec().RefreshRate)
+        {
+            cluster.DnsRefreshRate = spec.RefreshRate.ToDuration();
+        }
+        cluster.RespectDnsTtl = spec.RespectTtl;
     }
 
     private static CircuitBreakers CircuitBreakers(CircuitBreakersSpec spec)

@@ -34,15 +34,15 @@ internal static class UpstreamHealth
     /// <summary>How checks reach one endpoint; null where they go to where requests go and carry a host that the check itself names.</summary>
     public static HealthCheckConfig? EndpointConfig(UpstreamSpec upstream, EndpointSpec endpoint)
     {
-        if (upstream.Health.Checks.IsEmpty)
+        if (upstream.Health.Checks is not [var check, ..])
         {
             return null;
         }
         var own = endpoint.HealthCheck;
-        var port = own?.Port ?? upstream.Health.Checks[0].Port;
+        var port = own?.Port ?? check.Port;
         var config = new HealthCheckConfig
         {
-            Hostname = own?.Hostname ?? UnnamedHost(upstream, endpoint) ?? "",
+            Hostname = own?.Hostname ?? UnnamedHost(check, upstream.Tls, endpoint) ?? "",
             DisableActiveHealthCheck = own?.Disabled ?? false,
         };
         if (own?.Address is { } address)
@@ -56,10 +56,10 @@ internal static class UpstreamHealth
         return config.CalculateSize() == 0 ? null : config;
     }
 
-    /// <summary>The host of checks that name none and for which the SNI is none either, or not the endpoint's own.</summary>
-    private static string? UnnamedHost(UpstreamSpec upstream, EndpointSpec endpoint)
+    /// <summary>The host of a check that names none, where the SNI is none either or the endpoint has its own.</summary>
+    private static string? UnnamedHost(HealthCheckSpec check, UpstreamTlsSpec? tls, EndpointSpec endpoint)
     {
-        if (!upstream.Health.Checks.Any(c => c is { Http: { Host: null } } or { Grpc: { Authority: null } }))
+        if (check is not ({ Http: { Host: null } } or { Grpc: { Authority: null } }))
         {
             return null;
         }
@@ -67,7 +67,7 @@ internal static class UpstreamHealth
         {
             return hostname;
         }
-        if (upstream.Tls?.Sni is not null)
+        if (tls?.Sni is not null)
         {
             return null;
         }
@@ -175,7 +175,7 @@ internal static class UpstreamHealth
             BaseEjectionTime = spec.BaseEjectionTime.ToDuration(),
             MaxEjectionTime = spec.MaxEjectionTime.ToDuration(),
             MaxEjectionTimeJitter = (spec.BaseEjectionTime / 3).ToDuration(),
-            MaxEjectionPercent = spec.MaxEjectionPercent ?? Math.Min(DefaultMaxEjectionPercent, 100 - health.MinimumHealthyPercent),
+            MaxEjectionPercent = spec.MaxEjectionPercent ?? DefaultEjectionShare(health),
             AlwaysEjectOneHost = false,
             // A connection that the endpoint refuses and an answer that it gives are different things, and are counted apart.
             SplitExternalLocalOriginErrors = true,
@@ -199,6 +199,9 @@ internal static class UpstreamHealth
             SuccessfulActiveHealthCheckUnejectHost = health.Checks.IsEmpty ? null : false,
         };
     }
+
+    private static uint DefaultEjectionShare(HealthSpec health) =>
+        Math.Min(DefaultMaxEjectionPercent, 100 - Math.Max(health.MinimumHealthyPercent, health.PanicThresholdPercent));
 
     private static uint Enforced(object? detector) => detector is null ? 0u : 100u;
 }

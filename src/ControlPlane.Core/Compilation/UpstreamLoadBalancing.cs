@@ -79,13 +79,9 @@ internal static class UpstreamLoadBalancing
                 common.LocalityWeightedLbConfig = new CommonLbConfig.Types.LocalityWeightedLbConfig();
                 break;
         }
-        if (spec.LoadBalancing.ConsistentHashing is { } hashing)
+        if (spec.LoadBalancing.HashBalanceFactor is { } factor)
         {
-            common.ConsistentHashingLbConfig = new CommonLbConfig.Types.ConsistentHashingLbConfig
-            {
-                UseHostnameForHashing = hashing.UseHostname,
-                HashBalanceFactor = hashing.BalanceFactor,
-            };
+            common.ConsistentHashingLbConfig = new CommonLbConfig.Types.ConsistentHashingLbConfig { HashBalanceFactor = factor };
         }
         return common;
     }

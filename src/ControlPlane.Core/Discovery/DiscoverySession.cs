@@ -33,6 +33,9 @@ public sealed class DiscoverySession : IGates
     /// <summary>How long CDS may go unanswered while other types are answered before clusters are called warming (P-06).</summary>
     public static readonly TimeSpan WarmingAfter = TimeSpan.FromSeconds(1);
 
+    /// <summary>How long a response may go unanswered before the client is called stale.</summary>
+    public static readonly TimeSpan StaleAfter = TimeSpan.FromSeconds(60);
+
     private readonly XdsProtocol _protocol;
     private readonly NonceSequence _nonces;
     private readonly Subscription?[] _subscriptions = new Subscription?[ResourceType.All.Length];
@@ -207,7 +210,6 @@ public sealed class DiscoverySession : IGates
                 endpoints.Resend(name);
             }
         }
-
     }
 
     /// <summary>The assignment that a cluster takes its endpoints from: <c>eds_cluster_config.service_name</c> if it has one, else its own name.</summary>
@@ -257,7 +259,10 @@ public sealed class DiscoverySession : IGates
         if (type == ResourceType.Endpoints && due is null)
         {
             // While its cluster is held back, so is its end.
-            return Clusters is { Wildcard: true } clusters && clusters.SentFor(name) is not null && _snapshot[ResourceType.Cluster].Find(name) is null
+            return
+                Clusters is { Wildcard: true } clusters
+                && clusters.SentFor(name) is not null
+                && _snapshot[ResourceType.Cluster].Find(name) is null
                 ? new Gate(type, name, since, ResourceType.Cluster, name)
                 : null;
         }
@@ -288,7 +293,10 @@ public sealed class DiscoverySession : IGates
             var name = ResourceName.Canonical(reference.Name);
             _newClusters ??=
             [
-                .. clusters.Unanswered.SelectMany(sent => sent.Changes).Where(item => item.Content is not null && item.Before is null).Select(item => item.Name),
+                .. clusters
+                    .Unanswered.SelectMany(sent => sent.Changes)
+                    .Where(item => item.Content is not null && item.Before is null)
+                    .Select(item => item.Name),
             ];
             if (_newClusters.Contains(name) || (clusters.SentFor(name) is null && _snapshot[ResourceType.Cluster].Find(name) is not null))
             {
@@ -414,6 +422,12 @@ public sealed class DiscoverySession : IGates
     /// <summary>True if the client asked for everything of a type.</summary>
     public bool IsWildcard(ResourceType type) => _subscriptions[type.Index]?.Wildcard == true;
 
+    /// <summary>
+    /// Takes what the client began and ceased to be interested in since the last call, so that its caller can tell which changes concern it: canonical names, and
+    /// null for everything of the type. Names under a wildcard are not listed.
+    /// </summary>
+    public IReadOnlyList<(string? Name, bool Wanted)> TakeInterests(ResourceType type) => _subscriptions[type.Index]?.TakeInterests() ?? [];
+
     /// <summary>The names, in canonical form, that the client asked for of a type.</summary>
     public IReadOnlyCollection<string> NamesOf(ResourceType type) => _subscriptions[type.Index]?.Named ?? [];
 
@@ -423,6 +437,10 @@ public sealed class DiscoverySession : IGates
     /// <summary>How far one resource got.</summary>
     public Delivery DeliveryOf(ResourceType type, string name, Snapshot snapshot) =>
         _subscriptions[type.Index]?.DeliveryOf(ResourceName.Canonical(name), snapshot[type]) ?? default;
+
+    /// <summary>True if a response has gone unanswered for longer than <see cref="StaleAfter"/>.</summary>
+    public bool IsStaleAt(DateTimeOffset now) =>
+        _subscriptions.Any(subscription => subscription is { Unanswered: [var oldest, ..] } && now - oldest.SentAt > StaleAfter);
 
     /// <summary>
     /// Whether clusters are warming: CDS is unanswered for longer than <see cref="WarmingAfter"/> while another type was answered since (P-06). After

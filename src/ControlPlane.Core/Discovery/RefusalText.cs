@@ -59,8 +59,13 @@ public static partial class RefusalText
             if (
                 name.Length > 0
                 && (
-                    (perResource && (text.Contains($"(s) {name}: ", StringComparison.Ordinal) || text.Contains($", {name}: ", StringComparison.Ordinal)))
-                    || EndsAfter(text, $" in route {name}")
+                    (
+                        perResource
+                        && (
+                            text.Contains($"(s) {name}: ", StringComparison.Ordinal)
+                            || text.Contains($", {name}: ", StringComparison.Ordinal)
+                        )
+                    ) || EndsAfter(text, $" in route {name}")
                 )
             )
             {
@@ -94,7 +99,11 @@ public static partial class RefusalText
         return at >= 0 && (at + phrase.Length == text.Length || AfterName.Contains(text[at + phrase.Length]));
     }
 
-    [GeneratedRegex("-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)", RegexOptions.Singleline | RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 200)]
+    [GeneratedRegex(
+        "-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)",
+        RegexOptions.Singleline | RegexOptions.ExplicitCapture,
+        matchTimeoutMilliseconds: 200
+    )]
     private static partial Regex Pem();
 
     [GeneratedRegex(

@@ -16,7 +16,14 @@ internal readonly record struct SentItem(string Name, EncodedResource? Content, 
 }
 
 /// <summary>A response that the client has not answered yet: what must be known to undo it.</summary>
-internal sealed class SentResponse(long nonce, UInt128 version, DateTimeOffset sentAt, ResourceSet? whole, List<SentItem> items, bool isTrial)
+internal sealed class SentResponse(
+    long nonce,
+    UInt128 version,
+    DateTimeOffset sentAt,
+    ResourceSet? whole,
+    List<SentItem> items,
+    bool isTrial
+)
 {
     private ResourceSet? _whole = whole;
     private List<SentItem> _items = items;
@@ -42,7 +49,11 @@ internal sealed class SentResponse(long nonce, UInt128 version, DateTimeOffset s
         if (_whole is not null)
         {
             var before = WholeReplaced ? EncodedResource.Unknown : null;
-            _items = [.. _whole.InOrder().Select(resource => new SentItem(ResourceName.Canonical(resource.Name), resource, before)), .. _items];
+            _items =
+            [
+                .. _whole.InOrder().Select(resource => new SentItem(ResourceName.Canonical(resource.Name), resource, before)),
+                .. _items,
+            ];
             _whole = null;
         }
 

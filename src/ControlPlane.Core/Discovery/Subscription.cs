@@ -55,6 +55,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     // Names as the client wrote them, where that is not the canonical form.
     private Dictionary<string, string>? _spelling;
 
+    private List<(string? Name, bool Wanted)>? _interests;
+
     private readonly List<SentResponse> _unanswered = [];
     private Dictionary<string, Parked>? _parked;
     private Dictionary<string, Gate>? _held;
@@ -153,9 +155,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         {
             (_named ??= new(StringComparer.Ordinal)).Add(key);
         }
-        else
+        else if (_sent.TryAdd(key, null))
         {
-            _sent.TryAdd(key, null);
+            Note(key, wanted: true);
         }
 
         if (IsDelta && _initialVersions?.TryGetValue(key, out var held) == true && held == current.Find(key)?.Version)
@@ -188,6 +190,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         if (_sent.Remove(key, out var sent))
         {
             _namedDigest -= DigestOf(sent);
+            Note(key, wanted: false);
             Forget(key);
         }
     }
@@ -206,6 +209,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return;
         }
 
+        foreach (var name in _sent.Keys)
+        {
+            Note(name, wanted: false);
+        }
+
+        Note(null, wanted: true);
         Wildcard = true;
         _named = _sent.Count > 0 ? new(_sent.Keys, StringComparer.Ordinal) : null;
         _base = ResourceSet.Empty(type);
@@ -223,9 +232,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
 
         var sent = new Dictionary<string, EncodedResource?>(StringComparer.Ordinal);
+        Note(null, wanted: false);
         foreach (var name in _named ?? [])
         {
             sent[name] = SentFor(name);
+            Note(name, wanted: true);
         }
 
         Wildcard = false;
@@ -246,6 +257,16 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
     }
 
+    private void Note(string? name, bool wanted) => (_interests ??= []).Add((name, wanted));
+
+    /// <summary>Takes what the client began and ceased to be interested in since the last call: names, and null for everything.</summary>
+    public IReadOnlyList<(string? Name, bool Wanted)> TakeInterests()
+    {
+        IReadOnlyList<(string? Name, bool Wanted)>? interests = _interests;
+        _interests = null;
+        return interests ?? [];
+    }
+
     private void Forget(string name)
     {
         _held?.Remove(name);
@@ -254,7 +275,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         if (_parked?.TryGetValue(name, out var parked) == true)
         {
             // The client throws away what it holds; what it refused stays refused.
-            _parked[name] = parked with { InForce = null };
+            _parked[name] = parked with
+            {
+                InForce = null,
+            };
         }
     }
 
@@ -331,7 +355,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     /// <summary>True if <see cref="Compose"/> may have something to send.</summary>
     public bool HasWork =>
         !Quiet
-        && (_answerDue || _allDirty || !_dirty.IsEmpty || _dirtyMore is not null || _resend is not null || _held is not null || (!_trial.IsEmpty && !_trialSent));
+        && (
+            _answerDue
+            || _allDirty
+            || !_dirty.IsEmpty
+            || _dirtyMore is not null
+            || _resend is not null
+            || _held is not null
+            || (!_trial.IsEmpty && !_trialSent)
+        );
 
     /// <summary>What the client was sent last of a name; null for nothing.</summary>
     public EncodedResource? SentFor(string name) => _sent.TryGetValue(name, out var sent) ? sent : _base.Find(name);
@@ -377,7 +409,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
     }
 
-    private static bool IsSame(EncodedResource? a, EncodedResource? b) => ReferenceEquals(a, b) || (a is not null && b is not null && a.Version == b.Version);
+    private static bool IsSame(EncodedResource? a, EncodedResource? b) =>
+        ReferenceEquals(a, b) || (a is not null && b is not null && a.Version == b.Version);
 
     /// <summary>
     /// Content that the client uses and that will be replaced or taken away: sent but not answered, held back, or still to be sent. A cluster that it
@@ -476,7 +509,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         {
             _base = set;
             Settle();
-            sent = new SentResponse(nonces.Next(), set.Digest, now, set.Count > 0 ? set : null, [], isTrial: false) { WholeReplaced = _broughtVersion };
+            sent = new SentResponse(nonces.Next(), set.Digest, now, set.Count > 0 ? set : null, [], isTrial: false)
+            {
+                WholeReplaced = _broughtVersion,
+            };
             return Send(sent, set, [], []);
         }
 

@@ -11,7 +11,10 @@ namespace ControlPlane.Core.Snapshots;
 /// </param>
 public sealed record SnapshotChange(Snapshot Before, Snapshot After, ImmutableArray<ImmutableArray<string>> Changes)
 {
-    private static readonly ImmutableArray<ImmutableArray<string>> NoChanges = [.. ResourceType.All.Select(_ => ImmutableArray<string>.Empty)];
+    private static readonly ImmutableArray<ImmutableArray<string>> NoChanges =
+    [
+        .. ResourceType.All.Select(_ => ImmutableArray<string>.Empty),
+    ];
 
     /// <summary>True if nothing differs.</summary>
     public bool IsEmpty => ReferenceEquals(Before, After);

@@ -20,7 +20,8 @@ internal sealed class BindingContext(ProblemCollector problems, int line, int co
     public void Error(string code, string message) => problems.Add(Problem("", code, message));
 
     /// <summary>Records a fault of a member that is not there.</summary>
-    public void MissingMember(string name, string message) => problems.Add(Problem("/" + JsonPointer.Escape(name), "missing-field", message));
+    public void MissingMember(string name, string message) =>
+        problems.Add(Problem("/" + JsonPointer.Escape(name), "missing-field", message));
 
     private ValidationProblem Problem(string tail, string code, string message)
     {

@@ -9,8 +9,7 @@ namespace ControlPlane.Resources.Reading;
 public sealed record ManifestInput(IReadOnlyList<ManifestDocument> Documents, IReadOnlyList<ValidationProblem> Problems)
 {
     /// <summary>Whether anything keeps the input from being taken.</summary>
-    public bool HasErrors =>
-        Problems.Any(p => p.Severity == ProblemSeverity.Error) || Documents.Any(d => d.Manifest is null);
+    public bool HasErrors => Problems.Any(p => p.Severity == ProblemSeverity.Error) || Documents.Any(d => d.Manifest is null);
 }
 
 /// <summary>One object of an input.</summary>
@@ -69,11 +68,12 @@ public sealed class ManifestDocument
         {
             switch (node)
             {
-                case MappingNode mapping when mapping.Find(segment) is { } entry:
+                case MappingNode mapping when (mapping.Find(segment) ?? mapping.FindWord(segment)) is { } entry:
                     (line, column, node) = (entry.Line, entry.Column, entry.Value);
                     continue;
                 case SequenceNode sequence
-                    when int.TryParse(segment, NumberStyles.None, CultureInfo.InvariantCulture, out var index) && index < sequence.Items.Count:
+                    when int.TryParse(segment, NumberStyles.None, CultureInfo.InvariantCulture, out var index)
+                        && index < sequence.Items.Count:
                     node = sequence.Items[index];
                     (line, column) = (node.Line, node.Column);
                     continue;
@@ -82,6 +82,10 @@ public sealed class ManifestDocument
             break;
         }
 
-        return problem with { Line = line, Column = column };
+        return problem with
+        {
+            Line = line,
+            Column = column,
+        };
     }
 }

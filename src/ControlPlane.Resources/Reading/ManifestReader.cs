@@ -90,7 +90,9 @@ public static class ManifestReader
         problems.AddRange(duplicates.Problems);
         if (roots.Count == 0 && problems.Count == 0)
         {
-            problems.Add(new ValidationProblem("", "no-object", "The input holds no object. Send one that begins with apiVersion and kind."));
+            problems.Add(
+                new ValidationProblem("", "no-object", "The input holds no object. Send one that begins with apiVersion and kind.")
+            );
         }
 
         if (expected is { } key && roots.Count > 1)
@@ -109,6 +111,34 @@ public static class ManifestReader
         return new ManifestInput([.. roots.Select((root, index) => Bind(root, index, expected, validate: true))], problems);
     }
 
+    /// <summary>Reads one record that is no object of its own, such as the body of an order, by the same rules.</summary>
+    /// <returns>The record, or null where <paramref name="problems"/> has errors.</returns>
+    public static T? ReadRecord<T>(ReadOnlyMemory<byte> input, ManifestFormat format, ProblemCollector problems)
+        where T : class
+    {
+        var duplicates = new DuplicateKeys();
+        object? value = null;
+        try
+        {
+            var roots = Parse(input, format, ReadLimits.Default, duplicates).ToList();
+            if (roots is [var root])
+            {
+                ValueFormat.Of(typeof(T)).TryRead(root, new BindingContext(problems, root.Line, root.Column), out value);
+            }
+            else
+            {
+                problems.Error("", "one-object", $"The input holds {roots.Count} documents where one object was expected.");
+            }
+        }
+        catch (DocumentSyntaxException e)
+        {
+            problems.Add(new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column));
+        }
+
+        duplicates.Problems.ForEach(problems.Add);
+        return problems.HasErrors ? null : (T?)value;
+    }
+
     /// <summary>Reads one object that was written by <see cref="CanonicalForm"/>.</summary>
     internal static ManifestDocument ReadStored(ReadOnlySpan<byte> json)
     {
@@ -120,7 +150,15 @@ public static class ManifestReader
         catch (DocumentSyntaxException e)
         {
             var root = new ScalarNode(ScalarKind.Null, "", e.Line, e.Column);
-            return new ManifestDocument(0, root, null, null, null, null, [new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column)]);
+            return new ManifestDocument(
+                0,
+                root,
+                null,
+                null,
+                null,
+                null,
+                [new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column)]
+            );
         }
     }
 
@@ -238,16 +276,9 @@ public static class ManifestReader
             }
         }
 
-        var manifest = problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
-        return new ManifestDocument(
-            index,
-            root,
-            kind,
-            metadata?.Name ?? NameIn(mapping),
-            manifest,
-            resourceVersion,
-            problems.Problems
-        );
+        var manifest =
+            problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
+        return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems);
     }
 
     private static void ReadApiVersion(MappingNode mapping, BindingContext context, bool isOptional)
@@ -332,7 +363,15 @@ public static class ManifestReader
         if (expected is not null && node is MappingNode given && given.Find("name") is null)
         {
             node = new MappingNode(
-                [.. given.Entries, new MappingEntry("name", node.Line, node.Column, new ScalarNode(ScalarKind.Text, expected.Value.Name, node.Line, node.Column))],
+                [
+                    .. given.Entries,
+                    new MappingEntry(
+                        "name",
+                        node.Line,
+                        node.Column,
+                        new ScalarNode(ScalarKind.Text, expected.Value.Name, node.Line, node.Column)
+                    ),
+                ],
                 node.Line,
                 node.Column
             );
@@ -396,5 +435,7 @@ public static class ManifestReader
     }
 
     private static string? NameIn(MappingNode mapping) =>
-        mapping.Find("metadata") is { Value: MappingNode metadata } && metadata.Find("name") is { Value: ScalarNode name } ? name.Text : null;
+        mapping.Find("metadata") is { Value: MappingNode metadata } && metadata.Find("name") is { Value: ScalarNode name }
+            ? name.Text
+            : null;
 }

@@ -19,12 +19,21 @@ internal static class MetadataValidator
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:@+"
     );
 
-    public static void Validate(ResourceMetadata metadata, ResourceKind? kind, ResourceKey? expected, MappingNode node, BindingContext context)
+    public static void Validate(
+        ResourceMetadata metadata,
+        ResourceKind? kind,
+        ResourceKey? expected,
+        MappingNode node,
+        BindingContext context
+    )
     {
         context.Enter(node.Find("name")!.Value);
         if (expected is { } key && key.Name != metadata.Name)
         {
-            context.Error("wrong-name", $"The object is named {TextExcerpt.Quote(metadata.Name)} where {TextExcerpt.Quote(key.Name)} was expected.");
+            context.Error(
+                "wrong-name",
+                $"The object is named {TextExcerpt.Quote(metadata.Name)} where {TextExcerpt.Quote(key.Name)} was expected."
+            );
         }
         else if (ResourceNames.Explain(kind ?? ResourceKind.Upstream, metadata.Name) is { } fault && kind is not null)
         {

@@ -55,6 +55,10 @@ internal sealed class RawJsonFormat(Type type) : ValueFormat
                 }
 
                 return list;
+            case ScalarNode { Kind: ScalarKind.Text, Text: CanonicalForm.Redacted }:
+                faults = true;
+                context.Error("redacted-value", RecordFormat.RedactedValue);
+                return null;
             case ScalarNode { Kind: ScalarKind.Text } text:
                 return JsonValue.Create(text.Text);
             case ScalarNode { Kind: ScalarKind.Boolean } boolean:
@@ -91,9 +95,7 @@ internal sealed class RawJsonFormat(Type type) : ValueFormat
         }
 
         // 1.0 and 1e0 are 1; beyond 2^53 a double no longer stands for one whole number.
-        return Math.Abs(number) <= 1L << 53 && Math.Truncate(number) == number
-            ? JsonValue.Create((long)number)
-            : JsonValue.Create(number);
+        return Math.Abs(number) <= 1L << 53 && Math.Truncate(number) == number ? JsonValue.Create((long)number) : JsonValue.Create(number);
     }
 
     internal static void WriteSorted(Utf8JsonWriter writer, JsonNode? node)

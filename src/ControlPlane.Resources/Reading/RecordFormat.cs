@@ -12,6 +12,10 @@ namespace ControlPlane.Resources.Reading;
 /// </summary>
 internal sealed class RecordFormat : ValueFormat
 {
+    /// <summary>The fault of sending back what a view showed.</summary>
+    public const string RedactedValue =
+        $"'{CanonicalForm.Redacted}' stands in views in the place of a secret. Give the secret itself, or a reference to it.";
+
     private readonly Type _type;
 
     /// <summary>Made on first use, since a record may hold others of its own type.</summary>
@@ -24,9 +28,7 @@ internal sealed class RecordFormat : ValueFormat
         _type = type;
         _constructor = type.GetConstructor(Type.EmptyTypes) is { } constructor ? ConstructorInvoker.Create(constructor) : null;
         _members = new Lazy<Member[]>(FindMembers);
-        _byName = new Lazy<FrozenDictionary<string, Member>>(() =>
-            _members.Value.ToFrozenDictionary(m => m.Name, StringComparer.Ordinal)
-        );
+        _byName = new Lazy<FrozenDictionary<string, Member>>(() => _members.Value.ToFrozenDictionary(m => m.Name, StringComparer.Ordinal));
     }
 
     public override string Expected => "an object";
@@ -47,10 +49,12 @@ internal sealed class RecordFormat : ValueFormat
 
     /// <summary>Whether a type is written as an object with members.</summary>
     public static bool Supports(Type type) =>
-        type is { IsAbstract: false, IsInterface: false, IsPrimitive: false } && (type.IsValueType || type.GetConstructor(Type.EmptyTypes) is not null)
+        type is { IsAbstract: false, IsInterface: false, IsPrimitive: false }
+        && (type.IsValueType || type.GetConstructor(Type.EmptyTypes) is not null)
         && Nullable.GetUnderlyingType(type) is null;
 
-    public override bool TryRead(DocumentNode node, BindingContext context, out object? value) => TryRead(node, context, ignored: null, out value);
+    public override bool TryRead(DocumentNode node, BindingContext context, out object? value) =>
+        TryRead(node, context, ignored: null, out value);
 
     /// <summary>Reads a record and passes over members that others take care of.</summary>
     public bool TryRead(DocumentNode node, BindingContext context, FrozenSet<string>? ignored, out object? value)
@@ -85,10 +89,7 @@ internal sealed class RecordFormat : ValueFormat
             }
             else if (member.IsSensitive && entry.Value is ScalarNode { Text: CanonicalForm.Redacted })
             {
-                context.Error(
-                    "redacted-value",
-                    $"'{CanonicalForm.Redacted}' stands in views in the place of a secret. Give the secret itself, or a reference to it."
-                );
+                context.Error("redacted-value", RedactedValue);
                 good = false;
             }
             else if (member.Format.TryRead(entry.Value, context, out var memberValue))

@@ -85,7 +85,11 @@ internal sealed class YamlDocumentParser
     {
         if (!_anchors.TryGetValue(alias.Value.Value, out var anchored))
         {
-            throw Invalid($"the alias *{TextExcerpt.Of(alias.Value.Value)} stands for an anchor that this document does not have above it", line, column);
+            throw Invalid(
+                $"the alias *{TextExcerpt.Of(alias.Value.Value)} stands for an anchor that this document does not have above it",
+                line,
+                column
+            );
         }
 
         if (anchored.Node is not { } target)

@@ -24,7 +24,10 @@ public sealed record EndpointSpec : ResourceSpec
     /// <summary>0 is used first, higher ones as lower ones lose health; 0 to 128. <c>LocalityLbEndpoints.priority</c>.</summary>
     public int Priority { get; init; }
 
-    /// <summary>What subsets select by; sent as the filter metadata <c>envoy.lb</c>.</summary>
+    /// <summary>
+    /// What subsets select by; sent as the filter metadata <c>envoy.lb</c>. With ring hash and Maglev the value of <c>hash_key</c> stands for the endpoint in place of its
+    /// address, so that keys stay with an endpoint that gets a new address.
+    /// </summary>
     public ImmutableSortedDictionary<string, string> Metadata { get; init; } = ImmutableSortedDictionary<string, string>.Empty;
 
     /// <summary>The endpoint's own host name, for routes that rewrite the Host header to it and for health checks. <c>Endpoint.hostname</c>.</summary>
@@ -61,11 +64,11 @@ public sealed record LocalitySpec
 /// <summary>A further address of an endpoint.</summary>
 public sealed record EndpointAddressSpec
 {
-    /// <summary>An IPv4 or IPv6 address, or <c>unix:</c> and a path.</summary>
+    /// <summary>An IPv4 or IPv6 address.</summary>
     public required string Address { get; init; }
 
-    /// <summary>The port, 1 to 65535; 0 for <c>unix:</c> paths.</summary>
-    public int Port { get; init; }
+    /// <summary>The port, 1 to 65535.</summary>
+    public required int Port { get; init; }
 }
 
 /// <summary>How health checks reach one endpoint, where that differs from how requests do.</summary>

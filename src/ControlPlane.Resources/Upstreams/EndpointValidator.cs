@@ -44,6 +44,15 @@ public static class EndpointValidator
         {
             var additional = spec.AdditionalAddresses[i];
             var at = $"{pointer}/additionalAddresses/{i}";
+            if (NetworkAddress.IsUnix(additional.Address))
+            {
+                problems.Error(
+                    $"{at}/address",
+                    "invalid-address",
+                    "An additional address is an IP address: Envoy races connections only over IP."
+                );
+                continue;
+            }
             ValidateAddress(additional.Address, additional.Port, at, resolved: false, problems);
             if (!seen.Add(NetworkAddress.Join(additional.Address, additional.Port)))
             {

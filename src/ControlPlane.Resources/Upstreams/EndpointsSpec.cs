@@ -43,8 +43,8 @@ public sealed record EnvoyDnsSpec
     /// <summary>Time between look-ups where the answer's TTL is not used; above 1 ms. <c>Cluster.dns_refresh_rate</c>.</summary>
     public TimeSpan RefreshRate { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Look up again when the answer's TTL ends, as everything else does that uses DNS. <c>Cluster.respect_dns_ttl</c>.</summary>
-    public bool RespectTtl { get; init; } = true;
+    /// <summary>Look up again when the answer's TTL ends instead. <c>Cluster.respect_dns_ttl</c>.</summary>
+    public bool RespectTtl { get; init; }
 
     /// <summary>Which addresses are asked for. <c>Cluster.dns_lookup_family</c>.</summary>
     public AddressPreference LookupFamily { get; init; } = AddressPreference.V4Preferred;

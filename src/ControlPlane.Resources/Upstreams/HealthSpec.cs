@@ -9,7 +9,7 @@ public sealed record HealthSpec
     /// <summary>Who decides.</summary>
     public HealthAuthority Authority { get; init; } = HealthAuthority.Envoy;
 
-    /// <summary>Checks that an endpoint must pass, all of them; none leaves it to traffic alone.</summary>
+    /// <summary>Checks that an endpoint must pass, all of them; none leaves it to traffic alone. Under <see cref="HealthAuthority.Envoy"/> at most one.</summary>
     public ImmutableArray<HealthCheckSpec> Checks { get; init; } = [];
 
     /// <summary>What real traffic says about an endpoint.</summary>
@@ -59,9 +59,7 @@ public sealed record HealthCheckSpec
     /// <summary>Failures in a row that make an endpoint unhealthy, from 1. An unexpected HTTP status that is not retriable does so at once.</summary>
     public uint Fall { get; init; } = 3;
 
-    /// <summary>
-    /// The port to check, 1 to 65535; null is the endpoint's own. The same for all checks of an upstream, since Envoy takes one per endpoint.
-    /// </summary>
+    /// <summary>The port to check, 1 to 65535; null is the endpoint's own.</summary>
     public int? Port { get; init; }
 }
 
@@ -182,8 +180,8 @@ public sealed record OutlierDetectionSpec
     public TimeSpan MaxEjectionTime { get; init; } = TimeSpan.FromSeconds(60);
 
     /// <summary>
-    /// Percent of the endpoints that may be ejected at once, 1 to 99 and not above 100 less the upstream's minimum healthy share. Null is 34, or what that share allows: none of one or two
-    /// endpoints, one of three, a third of many.
+    /// Percent of the endpoints that may be ejected at once, 1 to 99 and not above 100 less the upstream's minimum healthy share. Null is 34, or less
+    /// where that share or the panic threshold demands it: none of one or two endpoints, one of three, a third of many.
     /// </summary>
     public uint? MaxEjectionPercent { get; init; }
 }

@@ -16,7 +16,14 @@ internal static class HealthValidator
         {
             ValidateCheck(spec, health.Checks[i], $"{At}/checks/{i}", problems);
         }
-        ValidateChecksTogether(health, problems);
+        if (health.Checks.Length > 1)
+        {
+            problems.Error(
+                $"{At}/checks",
+                "one-check",
+                "Envoy runs one check per upstream; most versions refuse more. Keep the one that says most about whether requests will succeed."
+            );
+        }
 
         if (problems.InRange($"{At}/panicThresholdPercent", health.PanicThresholdPercent, 0u, 100u))
         {
@@ -226,31 +233,6 @@ internal static class HealthValidator
         else if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
         {
             problems.Error($"{pointer}/hex", "invalid-hex", "These are not pairs of hexadecimal digits.");
-        }
-    }
-
-    /// <summary>Envoy takes one check port and one check host per endpoint, whatever the number of checks.</summary>
-    private static void ValidateChecksTogether(HealthSpec health, ProblemCollector problems)
-    {
-        if (health.Checks.Select(c => c.Port).Distinct().Count() > 1)
-        {
-            problems.Error(
-                $"{At}/checks",
-                "check-ports-differ",
-                "All checks of an upstream go to the same port, since Envoy takes one per endpoint: give each the same 'port'."
-            );
-        }
-        var hosts = health
-            .Checks.Where(c => c.Http is not null || c.Grpc is not null)
-            .Select(c => (c.Http?.Host ?? c.Grpc?.Authority) is null)
-            .Distinct();
-        if (hosts.Count() > 1)
-        {
-            problems.Error(
-                $"{At}/checks",
-                "check-hosts-mixed",
-                "Either every HTTP and gRPC check names its host, or none: the host of an endpoint, which stands in for one that is not named, would replace those that are."
-            );
         }
     }
 

@@ -17,8 +17,11 @@ public sealed record LoadBalancingSpec
     /// <summary>Parameters of <see cref="LoadBalancingAlgorithm.Maglev"/>.</summary>
     public MaglevSpec? Maglev { get; init; }
 
-    /// <summary>Parameters that ring hash and Maglev share.</summary>
-    public ConsistentHashingSpec? ConsistentHashing { get; init; }
+    /// <summary>
+    /// Percent of the average load above which an endpoint passes requests on to the next one (bounded load), from 100; null has no bound. Ring hash and Maglev only.
+    /// <c>ConsistentHashingLbConfig.hash_balance_factor</c>.
+    /// </summary>
+    public uint? HashBalanceFactor { get; init; }
 
     /// <summary>Sends new endpoints less at first; round robin and least request only. Envoy starts it when an endpoint joins or its active check passes again.</summary>
     public SlowStartSpec? SlowStart { get; init; }
@@ -93,16 +96,6 @@ public sealed record MaglevSpec
 {
     /// <summary>Entries of the table: a prime up to 5000011, well above the number of endpoints. <c>MaglevLbConfig.table_size</c>.</summary>
     public uint TableSize { get; init; } = 65537;
-}
-
-/// <summary>Parameters that ring hash and Maglev share.</summary>
-public sealed record ConsistentHashingSpec
-{
-    /// <summary>Hash the endpoints' host names instead of their addresses. <c>ConsistentHashingLbConfig.use_hostname_for_hashing</c>.</summary>
-    public bool UseHostname { get; init; }
-
-    /// <summary>Percent of the average load above which an endpoint passes requests on to the next (bounded load), from 100; null has no bound.</summary>
-    public uint? BalanceFactor { get; init; }
 }
 
 /// <summary>Slow start.</summary>

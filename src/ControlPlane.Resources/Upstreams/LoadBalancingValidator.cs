@@ -16,8 +16,8 @@ internal static class LoadBalancingValidator
         OnlyFor(spec.RingHash, "ringHash", spec, problems, LoadBalancingAlgorithm.RingHash);
         OnlyFor(spec.Maglev, "maglev", spec, problems, LoadBalancingAlgorithm.Maglev);
         OnlyFor(
-            spec.ConsistentHashing,
-            "consistentHashing",
+            spec.HashBalanceFactor,
+            "hashBalanceFactor",
             spec,
             problems,
             LoadBalancingAlgorithm.RingHash,
@@ -54,15 +54,9 @@ internal static class LoadBalancingValidator
                 );
             }
         }
-        if (spec.ConsistentHashing?.BalanceFactor is { } factor)
+        if (spec.HashBalanceFactor is { } factor)
         {
-            problems.InRange(
-                $"{At}/consistentHashing/balanceFactor",
-                factor,
-                100u,
-                uint.MaxValue,
-                "it is a percentage of the average load"
-            );
+            problems.InRange($"{At}/hashBalanceFactor", factor, 100u, uint.MaxValue, "it is a percentage of the average load");
         }
         if (spec.SlowStart is { } slowStart)
         {
