@@ -1,3 +1,4 @@
+using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Server.Discovery;
@@ -20,7 +21,7 @@ internal sealed class SnapshotViews(CurrentState state) : IViewSource
                 ',',
                 state
                     .Desired.List(ResourceKind.NodeGroup)
-                    .Where(g => NodeGroupMatcher.Matches((NodeGroupSpec)g.Value.Manifest.Spec, node))
+                    .Where(g => ((NodeGroupSpec)g.Value.Manifest.Spec).Matches(node))
                     .Select(g => g.Key)
             )
         );
