@@ -1,4 +1,5 @@
 using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
 using Google.Protobuf;
@@ -9,11 +10,28 @@ namespace ControlPlane.Core.Compilation;
 /// <summary>Turns a secret and its values into Envoy's Secret of the same name, with the values inside: proxies need none of the server's files.</summary>
 public static class SecretCompiler
 {
-    /// <summary>Compiles a valid spec whose values <see cref="SecretInspector"/> has found sound.</summary>
+    /// <summary>Compiles a valid spec, once its values are found sound.</summary>
     /// <param name="name">The object's name, by which SDS asks for it.</param>
     /// <param name="spec">What the secret is made of.</param>
     /// <param name="material">The values of its sources.</param>
-    public static EnvoySecret Compile(string name, SecretSpec spec, SecretMaterial material)
+    /// <param name="now">The instant at which certificates must be valid.</param>
+    /// <param name="problems">Takes what is wrong with the values, and what should be known of them.</param>
+    /// <returns>Null if there is an error: a source cannot be read, or Envoy would refuse what it holds.</returns>
+    public static EnvoySecret? Compile(string name, SecretSpec spec, SecretMaterial material, DateTimeOffset now, ProblemCollector problems)
+    {
+        if (!material.Problems.IsEmpty)
+        {
+            foreach (var problem in material.Problems)
+            {
+                problems.Add(problem);
+            }
+            return null;
+        }
+        SecretInspector.Inspect(spec, material, now, problems);
+        return problems.HasErrors ? null : Message(name, spec, material);
+    }
+
+    private static EnvoySecret Message(string name, SecretSpec spec, SecretMaterial material)
     {
         var secret = new EnvoySecret { Name = name };
         if (spec.Certificate is { } certificate)

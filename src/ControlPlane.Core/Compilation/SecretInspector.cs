@@ -10,7 +10,7 @@ namespace ControlPlane.Core.Compilation;
 /// Finds in a secret's values what Envoy would refuse, or take and then not work with. No problem repeats anything of a value: certificates are told by
 /// their subject and dates.
 /// </summary>
-public static class SecretInspector
+internal static class SecretInspector
 {
     /// <summary>Bytes of a session ticket key.</summary>
     private const int TicketKeySize = 80;

@@ -12,7 +12,7 @@ namespace ControlPlane.Resources.Listeners;
 /// <see cref="FilterChains"/> selected by server name, or both. <see cref="ApiListener"/> and <see cref="GrpcServer"/> are for processes that are their own
 /// proxy and stand alone.
 /// </remarks>
-public sealed record ListenerSpec : ResourceSpec
+public sealed record ListenerSpec : ResourceSpec, INodeScoped
 {
     /// <summary>The node groups whose proxies may have this listener; empty means all.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];

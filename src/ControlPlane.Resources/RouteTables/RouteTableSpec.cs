@@ -7,7 +7,7 @@ namespace ControlPlane.Resources.RouteTables;
 /// Virtual hosts and their routes. Compiles to one Envoy RouteConfiguration of the object's name, which listeners fetch by RDS: a change here reaches
 /// proxies without touching a listener, and so without costing one connection.
 /// </summary>
-public sealed record RouteTableSpec : ResourceSpec
+public sealed record RouteTableSpec : ResourceSpec, INodeScoped
 {
     /// <summary>The node groups whose proxies may have this table; empty means all.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];
