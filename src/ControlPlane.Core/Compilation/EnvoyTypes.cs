@@ -43,12 +43,28 @@ public static class EnvoyTypes
     /// <exception cref="InvalidProtocolBufferException">The bytes are not of that type.</exception>
     public static IMessage? Unpack(Any any) => Find(any.TypeUrl)?.Parser.ParseFrom(any.Value);
 
+    /// <summary>
+    /// Packs a message as a <c>typed_config</c>. Unlike <see cref="Any.Pack(IMessage)"/> the bytes are deterministic (maps sorted, V-14), which versions by content need.
+    /// </summary>
+    public static Any Pack(IMessage message) => new() { TypeUrl = UrlPrefix + message.Descriptor.FullName, Value = Serialize(message) };
+
+    /// <summary>The deterministic bytes of a message.</summary>
+    public static ByteString Serialize(IMessage message)
+    {
+        var bytes = new byte[message.CalculateSize()];
+        using var output = new CodedOutputStream(bytes) { Deterministic = true };
+        message.WriteTo(output);
+        output.CheckNoSpaceLeft();
+        return UnsafeByteOperations.UnsafeWrap(bytes);
+    }
+
     private static MessageDescriptor? Load(string fullName)
     {
-        var assembly = fullName.StartsWith("google.protobuf.", StringComparison.Ordinal)
-            ? typeof(Any).Assembly
-            : typeof(Envoy.Config.Cluster.V3.Cluster).Assembly;
-        var type = ClrName(fullName) is { } name ? assembly.GetType(name) : null;
+        var type =
+            fullName.StartsWith("google.protobuf.", StringComparison.Ordinal)
+                ? typeof(Any).Assembly.GetType($"{typeof(Any).Namespace}.{fullName["google.protobuf.".Length..]}")
+            : ClrName(fullName) is { } name ? typeof(Envoy.Config.Cluster.V3.Cluster).Assembly.GetType(name)
+            : null;
         var descriptor = type?.GetProperty("Descriptor")?.GetValue(null) as MessageDescriptor;
         return descriptor?.FullName == fullName ? descriptor : null;
     }

@@ -149,6 +149,9 @@ internal sealed class MessagePath(ProblemCollector problems)
     /// <summary>Number of messages around the visited one.</summary>
     public int Depth => _steps.Count;
 
+    /// <summary>The key of the nearest map that the visited message is a value of; empty where there is none.</summary>
+    public string LastKey => _steps.FindLast(s => s.Key is not null).Key ?? "";
+
     /// <summary>JSON pointer from the root message, in the field names of proto-JSON.</summary>
     public string Pointer => string.Concat(_steps.Select(Text));
 

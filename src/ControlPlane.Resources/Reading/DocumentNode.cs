@@ -1,3 +1,5 @@
+using ControlPlane.Resources.Validation;
+
 namespace ControlPlane.Resources.Reading;
 
 /// <summary>A value of a JSON or YAML document with the place where it stands. Both formats meet here: what reads these nodes knows no syntax.</summary>
@@ -61,6 +63,20 @@ internal sealed class MappingNode(List<MappingEntry> entries, int line, int colu
         foreach (var entry in Entries)
         {
             if (entry.Key == key)
+            {
+                return entry;
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Finds a key in any spelling: raw Envoy messages may be written in snake_case, and pointers are in camelCase.</summary>
+    public MappingEntry? FindWord(string key)
+    {
+        foreach (var entry in Entries)
+        {
+            if (Suggestion.SameWord(entry.Key, key))
             {
                 return entry;
             }

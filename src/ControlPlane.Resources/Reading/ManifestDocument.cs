@@ -68,7 +68,7 @@ public sealed class ManifestDocument
         {
             switch (node)
             {
-                case MappingNode mapping when mapping.Find(segment) is { } entry:
+                case MappingNode mapping when (mapping.Find(segment) ?? mapping.FindWord(segment)) is { } entry:
                     (line, column, node) = (entry.Line, entry.Column, entry.Value);
                     continue;
                 case SequenceNode sequence

@@ -55,6 +55,10 @@ internal sealed class RawJsonFormat(Type type) : ValueFormat
                 }
 
                 return list;
+            case ScalarNode { Kind: ScalarKind.Text, Text: CanonicalForm.Redacted }:
+                faults = true;
+                context.Error("redacted-value", RecordFormat.RedactedValue);
+                return null;
             case ScalarNode { Kind: ScalarKind.Text } text:
                 return JsonValue.Create(text.Text);
             case ScalarNode { Kind: ScalarKind.Boolean } boolean:

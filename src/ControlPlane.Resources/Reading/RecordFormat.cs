@@ -12,6 +12,10 @@ namespace ControlPlane.Resources.Reading;
 /// </summary>
 internal sealed class RecordFormat : ValueFormat
 {
+    /// <summary>The fault of sending back what a view showed.</summary>
+    public const string RedactedValue =
+        $"'{CanonicalForm.Redacted}' stands in views in the place of a secret. Give the secret itself, or a reference to it.";
+
     private readonly Type _type;
 
     /// <summary>Made on first use, since a record may hold others of its own type.</summary>
@@ -85,10 +89,7 @@ internal sealed class RecordFormat : ValueFormat
             }
             else if (member.IsSensitive && entry.Value is ScalarNode { Text: CanonicalForm.Redacted })
             {
-                context.Error(
-                    "redacted-value",
-                    $"'{CanonicalForm.Redacted}' stands in views in the place of a secret. Give the secret itself, or a reference to it."
-                );
+                context.Error("redacted-value", RedactedValue);
                 good = false;
             }
             else if (member.Format.TryRead(entry.Value, context, out var memberValue))

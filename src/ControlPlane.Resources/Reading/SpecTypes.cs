@@ -1,4 +1,6 @@
 using System.Collections.Frozen;
+using ControlPlane.Resources.Listeners;
+using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
@@ -27,6 +29,8 @@ public static class SpecTypes
             Row<SecretSpec>(ResourceKind.Secret, SecretValidator.Validate),
             Row<NodeGroupSpec>(ResourceKind.NodeGroup, NodeGroupValidator.Validate),
             Row<EnvoyResourceSpec>(ResourceKind.EnvoyResource, EnvoyResourceValidator.Validate),
+            Row<RouteTableSpec>(ResourceKind.RouteTable, RouteTableValidator.Validate),
+            Row<ListenerSpec>(ResourceKind.Listener, ListenerValidator.Validate),
         ];
 
     private static SpecType Row<T>(ResourceKind kind, Action<T, ProblemCollector> validate)

@@ -7,7 +7,7 @@ namespace ControlPlane.Resources.Upstreams;
 /// A service that proxies send requests to: where its endpoints are, how one is chosen, how it is spoken to, and when an endpoint counts as
 /// healthy. Compiles to one Cluster and, unless Envoy resolves the endpoints itself, one ClusterLoadAssignment of the upstream's name.
 /// </summary>
-public sealed record UpstreamSpec : ResourceSpec
+public sealed record UpstreamSpec : ResourceSpec, INodeScoped
 {
     /// <summary>Names of the node groups that get this upstream; empty means every proxy.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];

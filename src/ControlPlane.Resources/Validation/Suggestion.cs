@@ -31,6 +31,9 @@ public static class Suggestion
         return best is null ? "" : $" Did you mean '{best}'?";
     }
 
+    /// <summary>Whether two spellings are the same word: <c>connect_timeout</c> is <c>connectTimeout</c>.</summary>
+    public static bool SameWord(string left, string right) => left == right || Fold(left) == Fold(right);
+
     private static string Fold(string word) =>
         word.Replace("_", "", StringComparison.Ordinal).Replace("-", "", StringComparison.Ordinal).ToLowerInvariant();
 
