@@ -65,7 +65,7 @@ internal static class AccessLogs
         var config = new HttpGrpcAccessLogConfig { CommonConfig = Common(listener, grpc) };
         config.AdditionalRequestHeadersToLog.AddRange(grpc.RequestHeaders);
         config.AdditionalResponseHeadersToLog.AddRange(grpc.ResponseHeaders);
-        return new AccessLog { Name = "envoy.access_loggers.http_grpc", TypedConfig = Any.Pack(config) };
+        return new AccessLog { Name = "envoy.access_loggers.http_grpc", TypedConfig = EnvoyTypes.Pack(config) };
     }
 
     public static AccessLog ForConnections(string listener, AccessLogSpec spec) =>
@@ -73,7 +73,7 @@ internal static class AccessLogs
             ? new AccessLog
             {
                 Name = "envoy.access_loggers.tcp_grpc",
-                TypedConfig = Any.Pack(new TcpGrpcAccessLogConfig { CommonConfig = Common(listener, grpc) }),
+                TypedConfig = EnvoyTypes.Pack(new TcpGrpcAccessLogConfig { CommonConfig = Common(listener, grpc) }),
             }
             : Stdout(spec.Stdout!, ConnectionFormat);
 
@@ -82,7 +82,11 @@ internal static class AccessLogs
         var format = spec.Text is { } text
             ? new SubstitutionFormatString { TextFormatSource = new DataSource { InlineString = text.EndsWith('\n') ? text : text + "\n" } }
             : new SubstitutionFormatString { JsonFormat = JsonParser.Default.Parse<Struct>((spec.Json ?? standard).ToJsonString()) };
-        return new AccessLog { Name = "envoy.access_loggers.stdout", TypedConfig = Any.Pack(new StdoutAccessLog { LogFormat = format }) };
+        return new AccessLog
+        {
+            Name = "envoy.access_loggers.stdout",
+            TypedConfig = EnvoyTypes.Pack(new StdoutAccessLog { LogFormat = format }),
+        };
     }
 
     private static CommonGrpcAccessLogConfig Common(string listener, GrpcLogSpec spec) =>

@@ -53,7 +53,7 @@ internal static class DownstreamTls
                 );
             }
         }
-        return new TransportSocket { Name = "envoy.transport_sockets.tls", TypedConfig = Any.Pack(context) };
+        return new TransportSocket { Name = "envoy.transport_sockets.tls", TypedConfig = EnvoyTypes.Pack(context) };
     }
 
     private static SdsSecretConfig SecretFromAds(string name) => new() { Name = name, SdsConfig = AdsSource.New() };

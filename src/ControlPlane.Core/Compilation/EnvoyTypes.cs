@@ -60,10 +60,11 @@ public static class EnvoyTypes
 
     private static MessageDescriptor? Load(string fullName)
     {
-        var assembly = fullName.StartsWith("google.protobuf.", StringComparison.Ordinal)
-            ? typeof(Any).Assembly
-            : typeof(Envoy.Config.Cluster.V3.Cluster).Assembly;
-        var type = ClrName(fullName) is { } name ? assembly.GetType(name) : null;
+        var type =
+            fullName.StartsWith("google.protobuf.", StringComparison.Ordinal)
+                ? typeof(Any).Assembly.GetType($"{typeof(Any).Namespace}.{fullName["google.protobuf.".Length..]}")
+            : ClrName(fullName) is { } name ? typeof(Envoy.Config.Cluster.V3.Cluster).Assembly.GetType(name)
+            : null;
         var descriptor = type?.GetProperty("Descriptor")?.GetValue(null) as MessageDescriptor;
         return descriptor?.FullName == fullName ? descriptor : null;
     }

@@ -40,7 +40,7 @@ internal sealed class HttpConnectionManagerCompiler(
         manager.Tracing = TracingTo(spec.Tracing);
         AddTimeoutsAndLimits(spec, manager);
         AddRequestHandling(spec, manager);
-        return Any.Pack(manager);
+        return EnvoyTypes.Pack(manager);
     }
 
     /// <summary>For a gRPC client that is its own proxy: it refuses filters that it does not know and passes over the rest.</summary>
@@ -51,11 +51,11 @@ internal sealed class HttpConnectionManagerCompiler(
         {
             manager.CommonHttpProtocolOptions = new HttpProtocolOptions { MaxStreamDuration = duration.ToDuration() };
         }
-        return Any.Pack(manager);
+        return EnvoyTypes.Pack(manager);
     }
 
     /// <summary>For a gRPC server that is its own proxy.</summary>
-    public Any ForGrpcServer(GrpcServerSpec spec) => Any.Pack(Manager(spec.RouteTable, spec.InlineRouteTable, "/spec/grpcServer"));
+    public Any ForGrpcServer(GrpcServerSpec spec) => EnvoyTypes.Pack(Manager(spec.RouteTable, spec.InlineRouteTable, "/spec/grpcServer"));
 
     /// <summary>The smallest manager that Envoy and gRPC's own xDS take: routes and a router.</summary>
     private HttpConnectionManager Manager(string routeTable, bool inline, string pointer)
@@ -69,7 +69,7 @@ internal sealed class HttpConnectionManagerCompiler(
         {
             manager.Rds = new Rds { RouteConfigName = routeTable, ConfigSource = AdsSource.New() };
         }
-        manager.HttpFilters.Add(new HttpFilter { Name = WellKnownFilters.Router, TypedConfig = Any.Pack(new Router()) });
+        manager.HttpFilters.Add(new HttpFilter { Name = WellKnownFilters.Router, TypedConfig = EnvoyTypes.Pack(new Router()) });
         return manager;
     }
 
@@ -96,9 +96,9 @@ internal sealed class HttpConnectionManagerCompiler(
         List<HttpFilter> chain = [];
         if (spec.Cors)
         {
-            chain.Add(new HttpFilter { Name = WellKnownFilters.Cors, TypedConfig = Any.Pack(new Cors()) });
+            chain.Add(new HttpFilter { Name = WellKnownFilters.Cors, TypedConfig = EnvoyTypes.Pack(new Cors()) });
         }
-        chain.Add(new HttpFilter { Name = WellKnownFilters.Router, TypedConfig = Any.Pack(new Router()) });
+        chain.Add(new HttpFilter { Name = WellKnownFilters.Router, TypedConfig = EnvoyTypes.Pack(new Router()) });
 
         var firsts = 0;
         foreach (var (at, filter) in spec.Filters.Index())
@@ -115,7 +115,7 @@ internal sealed class HttpConnectionManagerCompiler(
                 new HttpFilter
                 {
                     Name = filter.Name,
-                    TypedConfig = TypedConfig.Read(filter.TypedConfig, $"{pointer}/filters/{at}/typedConfig", problems),
+                    TypedConfig = TypedConfig.Read(filter.TypedConfig, $"{pointer}/filters/{at}", problems),
                     Disabled = filter.Disabled,
                 }
             );
@@ -207,7 +207,7 @@ internal sealed class HttpConnectionManagerCompiler(
                 Provider = new Tracing.Types.Http
                 {
                     Name = "envoy.tracers.opentelemetry",
-                    TypedConfig = Any.Pack(
+                    TypedConfig = EnvoyTypes.Pack(
                         new OpenTelemetryConfig
                         {
                             GrpcService = UpstreamGrpcService.New(spec.Upstream),

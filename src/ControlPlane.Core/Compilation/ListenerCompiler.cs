@@ -76,13 +76,7 @@ public static class ListenerCompiler
         return listener;
     }
 
-    private static Address Address(ListenerSpec spec) =>
-        spec.Address is { } address && address.StartsWith("unix:", StringComparison.Ordinal)
-            ? new Address { Pipe = new Pipe { Path = address["unix:".Length..] } }
-            : new Address
-            {
-                SocketAddress = new SocketAddress { Address = spec.Address, PortValue = spec.Port ?? 0 },
-            };
+    private static Address Address(ListenerSpec spec) => EnvoyAddress.Of(spec.Address ?? "", (int)(spec.Port ?? 0));
 
     /// <summary>The chains for connections that no other chain is for: one for each set of server names among the certificates.</summary>
     private static IEnumerable<FilterChain> DefaultFilterChains(string name, ListenerSpec spec, ImmutableArray<Filter> filters)
@@ -139,14 +133,14 @@ public static class ListenerCompiler
                 new Filter
                 {
                     Name = "envoy.filters.network.connection_limit",
-                    TypedConfig = Any.Pack(new ConnectionLimit { StatPrefix = name, MaxConnections = max }),
+                    TypedConfig = EnvoyTypes.Pack(new ConnectionLimit { StatPrefix = name, MaxConnections = max }),
                 }
             );
         }
         filters.Add(
             http is not null
                 ? new Filter { Name = HttpConnectionManagerCompiler.FilterName, TypedConfig = compiler.ForConnections(http, httpPointer) }
-                : new Filter { Name = "envoy.filters.network.tcp_proxy", TypedConfig = Any.Pack(Tcp(name, spec, tcp!)) }
+                : new Filter { Name = "envoy.filters.network.tcp_proxy", TypedConfig = EnvoyTypes.Pack(Tcp(name, spec, tcp!)) }
         );
         return filters.DrainToImmutable();
     }
@@ -190,14 +184,14 @@ public static class ListenerCompiler
                 new ListenerFilter
                 {
                     Name = "envoy.filters.listener.proxy_protocol",
-                    TypedConfig = Any.Pack(new ProxyProtocol { AllowRequestsWithoutProxyProtocol = proxyProtocol.Optional }),
+                    TypedConfig = EnvoyTypes.Pack(new ProxyProtocol { AllowRequestsWithoutProxyProtocol = proxyProtocol.Optional }),
                 }
             );
         }
         if (listener.FilterChains.Any(c => c.FilterChainMatch is not null))
         {
             listener.ListenerFilters.Add(
-                new ListenerFilter { Name = "envoy.filters.listener.tls_inspector", TypedConfig = Any.Pack(new TlsInspector()) }
+                new ListenerFilter { Name = "envoy.filters.listener.tls_inspector", TypedConfig = EnvoyTypes.Pack(new TlsInspector()) }
             );
         }
     }

@@ -67,13 +67,13 @@ public static class ProtoJsonWriter
         if (field.IsMap)
         {
             var valueField = field.MessageType.Fields[2];
-            return new JsonObject(
-                ((IDictionary)value!)
-                    .Cast<DictionaryEntry>()
-                    .Select(e => (Key: WriteKey(e.Key), e.Value))
-                    .OrderBy(e => e.Key, StringComparer.Ordinal)
-                    .Select(e => KeyValuePair.Create(e.Key, WriteSingle(valueField, e.Value, redact, depth)))
-            );
+            var entries = new SortedDictionary<string, JsonNode?>(StringComparer.Ordinal);
+            foreach (DictionaryEntry entry in (IDictionary)value!)
+            {
+                entries[WriteKey(entry.Key)] = WriteSingle(valueField, entry.Value, redact, depth);
+            }
+
+            return new JsonObject(entries);
         }
 
         return field.IsRepeated

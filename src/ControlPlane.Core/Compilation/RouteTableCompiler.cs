@@ -33,7 +33,7 @@ public static class RouteTableCompiler
         var table = new RouteConfiguration { Name = name, IgnorePortInHostMatching = spec.IgnorePortInHostMatching };
         AddHeaderEdits(spec.RequestHeaders, table.RequestHeadersToAdd, table.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, table.ResponseHeadersToAdd, table.ResponseHeadersToRemove);
-        AddFilterConfig(spec.TypedPerFilterConfig, table.TypedPerFilterConfig, "/spec", problems);
+        table.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, "/spec", problems));
 
         var routeNames = spec.VirtualHosts.SelectMany(h => h.Routes).Select(r => r.Name).OfType<string>().ToHashSet(StringComparer.Ordinal);
         foreach (var (at, host) in spec.VirtualHosts.Index())
@@ -55,7 +55,7 @@ public static class RouteTableCompiler
         host.Domains.AddRange(spec.Domains);
         AddHeaderEdits(spec.RequestHeaders, host.RequestHeadersToAdd, host.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, host.ResponseHeadersToAdd, host.ResponseHeadersToRemove);
-        AddFilterConfig(spec.TypedPerFilterConfig, host.TypedPerFilterConfig, pointer, problems);
+        host.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, pointer, problems));
         AddCors(spec.Cors, host.TypedPerFilterConfig);
         host.RateLimits.AddRange(spec.RateLimits.Select(RateLimit));
         foreach (var (at, route) in spec.Routes.Index())
@@ -115,7 +115,7 @@ public static class RouteTableCompiler
         }
         AddHeaderEdits(spec.RequestHeaders, route.RequestHeadersToAdd, route.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove);
-        AddFilterConfig(spec.TypedPerFilterConfig, route.TypedPerFilterConfig, pointer, problems);
+        route.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, pointer, problems));
         AddCors(spec.Cors, route.TypedPerFilterConfig);
         return route;
     }
@@ -141,7 +141,7 @@ public static class RouteTableCompiler
                 match.PathMatchPolicy = new TypedExtensionConfig
                 {
                     Name = "envoy.path.match.uri_template.uri_template_matcher",
-                    TypedConfig = Any.Pack(new UriTemplateMatchConfig { PathTemplate = template }),
+                    TypedConfig = EnvoyTypes.Pack(new UriTemplateMatchConfig { PathTemplate = template }),
                 };
                 break;
             default:
@@ -353,7 +353,7 @@ public static class RouteTableCompiler
             action.PathRewritePolicy = new TypedExtensionConfig
             {
                 Name = "envoy.path.rewrite.uri_template.uri_template_rewriter",
-                TypedConfig = Any.Pack(new UriTemplateRewriteConfig { PathTemplateRewrite = template }),
+                TypedConfig = EnvoyTypes.Pack(new UriTemplateRewriteConfig { PathTemplateRewrite = template }),
             };
         }
         if (spec.Host is { } host)
@@ -412,7 +412,7 @@ public static class RouteTableCompiler
                 new RetryPolicy.Types.RetryHostPredicate
                 {
                     Name = "envoy.retry_host_predicates.previous_hosts",
-                    TypedConfig = Any.Pack(new PreviousHostsPredicate()),
+                    TypedConfig = EnvoyTypes.Pack(new PreviousHostsPredicate()),
                 }
             );
         }
@@ -553,23 +553,7 @@ public static class RouteTableCompiler
             AllowPrivateNetworkAccess = spec.AllowPrivateNetworkAccess ? true : null,
         };
         policy.AllowOriginStringMatch.AddRange(spec.AllowOrigins.Select(StringMatch));
-        filterConfig.Add(WellKnownFilters.Cors, Any.Pack(policy));
-    }
-
-    private static void AddFilterConfig(
-        ImmutableSortedDictionary<string, JsonObject> configs,
-        MapField<string, Any> filterConfig,
-        string pointer,
-        ProblemCollector problems
-    )
-    {
-        foreach (var (filter, config) in configs)
-        {
-            if (TypedConfig.Read(config, $"{pointer}/typedPerFilterConfig/{JsonPointer.Escape(filter)}", problems) is { } read)
-            {
-                filterConfig.Add(filter, read);
-            }
-        }
+        filterConfig.Add(WellKnownFilters.Cors, EnvoyTypes.Pack(policy));
     }
 
     private static void AddHeaderEdits(HeaderEditsSpec? spec, RepeatedField<HeaderValueOption> add, RepeatedField<string> remove)

@@ -1,40 +1,33 @@
-using System.Reflection;
 using System.Text.Json.Nodes;
 using ControlPlane.Resources.Validation;
-using Envoy.Config.Listener.V3;
-using Google.Protobuf;
-using Google.Protobuf.Reflection;
+using Envoy.Config.Core.V3;
+using Envoy.Config.Route.V3;
+using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 
 namespace ControlPlane.Core.Compilation;
 
-/// <summary>Raw typed configuration: proto-JSON with <c>@type</c>.</summary>
+/// <summary>Raw typed configuration in a friendly spec. Its fields have Envoy's names, so that a problem's pointer is one into the manifest.</summary>
 internal static class TypedConfig
 {
-    private static readonly Lazy<TypeRegistry> Types = new(() =>
-        TypeRegistry.FromFiles(
-            typeof(Listener)
-                .Assembly.GetTypes()
-                .Where(t => t.Name.EndsWith("Reflection", StringComparison.Ordinal))
-                .Select(t => t.GetProperty("Descriptor", BindingFlags.Public | BindingFlags.Static)?.GetValue(null))
-                .OfType<FileDescriptor>()
-        )
-    );
-
-    /// <summary>A message as proto-JSON.</summary>
-    public static string Format(IMessage message) =>
-        new JsonFormatter(new JsonFormatter.Settings(formatDefaultValues: false, Types.Value)).Format(message);
-
+    /// <summary>Reads the member <c>typedConfig</c> of the object at a pointer; null after a fault.</summary>
     public static Any? Read(JsonObject config, string pointer, ProblemCollector problems)
     {
-        try
-        {
-            return new JsonParser(new JsonParser.Settings(recursionLimit: 100, Types.Value)).Parse<Any>(config.ToJsonString());
-        }
-        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidOperationException or InvalidJsonException)
-        {
-            problems.Error(pointer, "invalid-typed-config", $"The configuration cannot be read: {e.Message}");
-            return null;
-        }
+        var holder = new TypedExtensionConfig();
+        ProtoJsonReader.Read(new JsonObject { ["typedConfig"] = config.DeepClone() }, holder, pointer, problems);
+        return holder.TypedConfig;
+    }
+
+    /// <summary>Reads the member <c>typedPerFilterConfig</c> of the object at a pointer; without what is faulty.</summary>
+    public static MapField<string, Any> Read(
+        IEnumerable<KeyValuePair<string, JsonObject>> configs,
+        string pointer,
+        ProblemCollector problems
+    )
+    {
+        var holder = new Route();
+        var raw = new JsonObject(configs.Select(c => KeyValuePair.Create(c.Key, (JsonNode?)c.Value.DeepClone())));
+        ProtoJsonReader.Read(new JsonObject { ["typedPerFilterConfig"] = raw }, holder, pointer, problems);
+        return holder.TypedPerFilterConfig;
     }
 }

@@ -1,8 +1,8 @@
 using System.Collections.Frozen;
-using ControlPlane.Resources.Secrets;
-using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Reading;

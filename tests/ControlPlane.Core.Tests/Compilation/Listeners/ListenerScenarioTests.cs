@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
@@ -27,6 +26,6 @@ public sealed class ListenerScenarioTests
             problems
         );
         Assert.Empty(problems.Problems);
-        scenario.Verify("listener", JsonNode.Parse(TypedConfig.Format(compiled)));
+        scenario.Verify("listener", ProtoJsonWriter.Write(compiled, redact: false));
     }
 }

@@ -1,4 +1,3 @@
-using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Validation;
@@ -21,6 +20,6 @@ public sealed class RouteTableScenarioTests
         var problems = new ProblemCollector();
         var compiled = RouteTableCompiler.Compile(manifest.Metadata.Name, (RouteTableSpec)manifest.Spec, problems);
         Assert.Empty(problems.Problems);
-        scenario.Verify("routeConfiguration", JsonNode.Parse(TypedConfig.Format(compiled)));
+        scenario.Verify("routeConfiguration", ProtoJsonWriter.Write(compiled, redact: false));
     }
 }
