@@ -175,7 +175,7 @@ internal static class ResourceRoutes
         return new ApiResult<XdsView>(
             new XdsView(
                 desired.Revision,
-                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, Redaction.ToJson(r)))]
+                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, ObjectViews.MessageOf(r)))]
             )
         );
     }

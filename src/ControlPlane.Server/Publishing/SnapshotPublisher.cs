@@ -42,6 +42,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite }
     );
     private readonly PriorityQueue<ResourceKey, DateTimeOffset> _due = new();
+    private TaskCompletionSource? _published;
 
     /// <summary>Creates the publisher.</summary>
     public SnapshotPublisher(
@@ -69,6 +70,27 @@ internal sealed partial class SnapshotPublisher : BackgroundService
 
     /// <summary>Whether the store answered the last time it was asked; false means that this server serves from memory.</summary>
     public bool IsStoreReachable { get; private set; }
+
+    /// <summary>Completes when every change up to a revision is in the snapshots that the streams of proxies read.</summary>
+    internal async Task PublishedAsync(long revision, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task next;
+            lock (_lock)
+            {
+                if (_current.Desired.Revision >= revision && Math.Min(_changes.OldestRevision, _endpoints.OldestRevision) > revision)
+                {
+                    return;
+                }
+
+                _published ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                next = _published.Task;
+            }
+
+            await next.WaitAsync(cancellationToken);
+        }
+    }
 
     /// <summary>Puts an admitted and committed change in force.</summary>
     /// <param name="before">The state that the change was worked out against.</param>
@@ -306,7 +328,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
 
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
-        lane.Mark(affected);
+        lane.Mark(desired.Revision, affected);
     }
 
     private async Task PublishAsync(Lane lane, CancellationToken cancellationToken)
@@ -324,6 +346,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 }
 
                 Publish(dirty);
+                _published?.SetResult();
+                _published = null;
             }
 
             if (lane.Pace > TimeSpan.Zero)
@@ -353,10 +377,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         public Channel<bool> Signal { get; } =
             Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
+        /// <summary>The oldest revision of which something waits here; greater than any if nothing does.</summary>
+        public long OldestRevision { get; private set; } = long.MaxValue;
+
         public bool Holds(ResourceKey key) => _dirty.Contains(key);
 
-        public void Mark(IEnumerable<ResourceKey> keys)
+        public void Mark(long revision, IEnumerable<ResourceKey> keys)
         {
+            OldestRevision = Math.Min(OldestRevision, revision);
             _dirty.UnionWith(keys);
             Signal.Writer.TryWrite(true);
         }
@@ -365,6 +393,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         {
             var taken = _dirty;
             _dirty = [];
+            OldestRevision = long.MaxValue;
             return taken;
         }
     }
