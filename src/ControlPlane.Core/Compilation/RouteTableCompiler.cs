@@ -93,11 +93,7 @@ public static class RouteTableCompiler
     private static Route Route(string name, RouteSpec spec, string pointer, ProblemCollector problems)
     {
         var route = new Route { Name = name, Match = Match(spec.Match) };
-        if (spec.Route is { } action)
-        {
-            route.Route_ = Action(action);
-        }
-        else if (spec.Redirect is { } redirect)
+        if (spec.Redirect is { } redirect)
         {
             route.Redirect = Redirect(redirect);
         }
@@ -109,9 +105,13 @@ public static class RouteTableCompiler
                 Body = response.Body is null ? null : new DataSource { InlineString = response.Body },
             };
         }
-        else
+        else if (spec.NonForwarding)
         {
             route.NonForwardingAction = new NonForwardingAction();
+        }
+        else
+        {
+            route.Route_ = Action(spec);
         }
         AddHeaderEdits(spec.RequestHeaders, route.RequestHeadersToAdd, route.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove);
@@ -239,7 +239,7 @@ public static class RouteTableCompiler
         return new RuntimeFractionalPercent { DefaultValue = percent, RuntimeKey = spec.RuntimeKey ?? "" };
     }
 
-    private static RouteAction Action(RouteActionSpec spec)
+    private static RouteAction Action(RouteSpec spec)
     {
         var action = new RouteAction
         {

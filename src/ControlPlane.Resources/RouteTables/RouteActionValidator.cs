@@ -13,9 +13,8 @@ internal static class RouteActionValidator
     /// <summary>Envoy's own (<c>RouteAction.timeout</c>).</summary>
     private static readonly TimeSpan DefaultTimeout = TimeSpan.FromSeconds(15);
 
-    public static void Validate(RouteActionSpec action, RouteMatchSpec match, string pointer, ProblemCollector problems)
+    public static void Validate(RouteSpec action, string pointer, ProblemCollector problems)
     {
-        problems.OneOf(pointer, isRequired: true, ("upstream", action.Upstream is not null), ("upstreams", !action.Upstreams.IsEmpty));
         problems.NotEmpty($"{pointer}/upstream", action.Upstream);
         ValidateUpstreams(action, pointer, problems);
         problems.Timeout($"{pointer}/timeout", action.Timeout);
@@ -34,10 +33,41 @@ internal static class RouteActionValidator
         }
         if (action.Rewrite is { } rewrite)
         {
-            ValidateRewrite(rewrite, match, $"{pointer}/rewrite", problems);
+            ValidateRewrite(rewrite, action.Match, $"{pointer}/rewrite", problems);
         }
         ValidateUpgrades(action, $"{pointer}/upgrades", problems);
         RateLimitValidator.Validate(action.RateLimits, $"{pointer}/rateLimits", problems);
+    }
+
+    /// <summary>Refuses what is about forwarding on a route that does not forward.</summary>
+    public static void ValidateNotForwarding(RouteSpec route, string pointer, ProblemCollector problems)
+    {
+        ReadOnlySpan<(string Field, bool IsGiven)> fields =
+        [
+            ("subset", !route.Subset.IsEmpty),
+            ("timeout", route.Timeout is not null),
+            ("idleTimeout", route.IdleTimeout is not null),
+            ("maxStreamDuration", route.MaxStreamDuration is not null),
+            ("grpcTimeoutHeaderMax", route.GrpcTimeoutHeaderMax is not null),
+            ("retry", route.Retry is not null),
+            ("hashPolicy", !route.HashPolicy.IsEmpty),
+            ("mirror", !route.Mirror.IsEmpty),
+            ("rewrite", route.Rewrite is not null),
+            ("upgrades", !route.Upgrades.IsEmpty),
+            ("rateLimits", !route.RateLimits.IsEmpty),
+            ("priority", route.Priority != RoutePriority.Default),
+        ];
+        foreach (var (field, isGiven) in fields)
+        {
+            if (isGiven)
+            {
+                problems.Error(
+                    $"{pointer}/{field}",
+                    "not-forwarding",
+                    $"'{field}' is about requests that go to an upstream, and these do not. Leave it out."
+                );
+            }
+        }
     }
 
     public static void Validate(RedirectSpec redirect, RouteMatchSpec match, string pointer, ProblemCollector problems)
@@ -100,7 +130,7 @@ internal static class RouteActionValidator
         }
     }
 
-    private static void ValidateUpstreams(RouteActionSpec action, string pointer, ProblemCollector problems)
+    private static void ValidateUpstreams(RouteSpec action, string pointer, ProblemCollector problems)
     {
         if (action.Upstreams.IsEmpty)
         {
@@ -271,7 +301,7 @@ internal static class RouteActionValidator
         }
     }
 
-    private static void ValidateUpgrades(RouteActionSpec action, string pointer, ProblemCollector problems)
+    private static void ValidateUpgrades(RouteSpec action, string pointer, ProblemCollector problems)
     {
         var seen = new HashSet<string>(StringComparer.OrdinalIgnoreCase);
         foreach (var (at, upgrade) in action.Upgrades.Index())

@@ -48,9 +48,12 @@ public sealed record RouteTableSpec : ResourceSpec, INodeScoped
         {
             foreach (var (r, route) in host.Routes.Index())
             {
-                foreach (var reference in route.Route?.References($"/spec/virtualHosts/{h}/routes/{r}/route") ?? [])
+                foreach (var (field, upstream) in route.NamedUpstreams())
                 {
-                    yield return reference;
+                    yield return new SpecReference(
+                        $"/spec/virtualHosts/{h}/routes/{r}/{field}",
+                        new ResourceKey(ResourceKind.Upstream, upstream)
+                    );
                 }
             }
         }
@@ -95,7 +98,10 @@ public sealed record VirtualHostSpec
     public string EffectiveName => Name ?? (Domains.IsEmpty ? "" : Domains[0]);
 }
 
-/// <summary>What to do with the requests that match: exactly one of route, redirect, directResponse and nonForwarding.</summary>
+/// <summary>
+/// What to do with the requests that match: exactly one of upstream, upstreams, redirect, directResponse and nonForwarding. Timeouts, retries and all that
+/// is about forwarding go with upstream and upstreams alone.
+/// </summary>
 public sealed record RouteSpec
 {
     /// <summary>
@@ -107,8 +113,56 @@ public sealed record RouteSpec
     /// <summary>Which requests this route is for.</summary>
     public required RouteMatchSpec Match { get; init; }
 
-    /// <summary>Sends the request to upstreams.</summary>
-    public RouteActionSpec? Route { get; init; }
+    /// <summary>Sends the requests to this upstream.</summary>
+    public string? Upstream { get; init; }
+
+    /// <summary>Sends the requests to several upstreams, each with its share; for canary releases.</summary>
+    public ImmutableArray<WeightedUpstreamSpec> Upstreams { get; init; } = [];
+
+    /// <summary>Only endpoints whose metadata has these keys and values; the upstream must have subsets of these keys.</summary>
+    public ImmutableSortedDictionary<string, string> Subset { get; init; } = ImmutableSortedDictionary<string, string>.Empty;
+
+    /// <summary>
+    /// From the end of the request to the end of the response, retries included; 15 s when not given, <c>0s</c> is none. Long answers and streams need
+    /// none.
+    /// </summary>
+    public TimeSpan? Timeout { get; init; }
+
+    /// <summary>The longest pause of a stream in both directions; the listener's <c>streamIdleTimeout</c> when not given, <c>0s</c> is none.</summary>
+    public TimeSpan? IdleTimeout { get; init; }
+
+    /// <summary>The longest life of a stream, whatever happens on it; <c>0s</c> is none. For gRPC it also takes the place of the timeout.</summary>
+    public TimeSpan? MaxStreamDuration { get; init; }
+
+    /// <summary>
+    /// The longest time that a gRPC client may ask for in <c>grpc-timeout</c>, which then takes the place of the timeout; <c>0s</c> is no bound. Without it
+    /// the header has no effect.
+    /// </summary>
+    public TimeSpan? GrpcTimeoutHeaderMax { get; init; }
+
+    /// <summary>When and how a request is tried again; takes the place of the virtual host's.</summary>
+    public RetrySpec? Retry { get; init; }
+
+    /// <summary>
+    /// What is hashed to choose the endpoint, for upstreams with ring hash or Maglev; all that apply are combined. Without it such an upstream chooses at
+    /// random.
+    /// </summary>
+    public ImmutableArray<HashPolicySpec> HashPolicy { get; init; } = [];
+
+    /// <summary>Copies of the requests, whose answers nobody sees.</summary>
+    public ImmutableArray<MirrorSpec> Mirror { get; init; } = [];
+
+    /// <summary>Changes of path and host on the way to the upstream.</summary>
+    public RewriteSpec? Rewrite { get; init; }
+
+    /// <summary>Switches protocol upgrades on or off against what the listener says.</summary>
+    public ImmutableArray<RouteUpgradeSpec> Upgrades { get; init; } = [];
+
+    /// <summary>What is sent to a rate-limit service for requests of this route.</summary>
+    public ImmutableArray<RateLimitSpec> RateLimits { get; init; } = [];
+
+    /// <summary>Which circuit-breaker limits of the upstream the requests count against.</summary>
+    public RoutePriority Priority { get; init; }
 
     /// <summary>Answers with a redirect.</summary>
     public RedirectSpec? Redirect { get; init; }
@@ -134,4 +188,12 @@ public sealed record RouteSpec
     /// <summary>Settings of HTTP filters for this route; see <see cref="RouteTableSpec.TypedPerFilterConfig"/>.</summary>
     public ImmutableSortedDictionary<string, JsonObject> TypedPerFilterConfig { get; init; } =
         ImmutableSortedDictionary<string, JsonObject>.Empty;
+
+    /// <summary>Every upstream that the route names, with its place below the route.</summary>
+    internal IEnumerable<(string Field, string Upstream)> NamedUpstreams() =>
+        [
+            .. Upstream is null ? Array.Empty<(string, string)>() : [("upstream", Upstream)],
+            .. Upstreams.Index().Select(u => ($"upstreams/{u.Index}/name", u.Item.Name)),
+            .. Mirror.Index().Select(m => ($"mirror/{m.Index}/upstream", m.Item.Upstream)),
+        ];
 }

@@ -181,14 +181,19 @@ public static class RouteTableValidator
         problems.OneOf(
             pointer,
             isRequired: true,
-            ("route", route.Route is not null),
+            ("upstream", route.Upstream is not null),
+            ("upstreams", !route.Upstreams.IsEmpty),
             ("redirect", route.Redirect is not null),
             ("directResponse", route.DirectResponse is not null),
             ("nonForwarding", route.NonForwarding)
         );
-        if (route.Route is { } action)
+        if (route.Upstream is not null || !route.Upstreams.IsEmpty)
         {
-            RouteActionValidator.Validate(action, route.Match, $"{pointer}/route", problems);
+            RouteActionValidator.Validate(route, pointer, problems);
+        }
+        else
+        {
+            RouteActionValidator.ValidateNotForwarding(route, pointer, problems);
         }
         if (route.Redirect is { } redirect)
         {

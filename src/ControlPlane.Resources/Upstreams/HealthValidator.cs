@@ -301,6 +301,14 @@ internal static class HealthValidator
                     $"Ejecting {share} % would leave less than the {floor} % of 'minimumHealthyPercent': give at most {100 - floor}, or lower the minimum."
                 );
             }
+            else if (spec.Health.PanicThresholdPercent is > 0 and <= 100 and var panic && share > 100 - panic)
+            {
+                problems.Warning(
+                    pointer,
+                    "ejection-causes-panic",
+                    $"Ejecting {share} % leaves less than the panic threshold of {panic} %, and a proxy in panic sends to the ejected ones, too: give at most {100 - panic}."
+                );
+            }
             else if (
                 spec.Endpoints.Source == EndpointSource.Static
                 && spec.Endpoints.Static.Length is > 0 and var count

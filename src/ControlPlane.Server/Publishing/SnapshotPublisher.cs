@@ -6,6 +6,7 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Secrets;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -30,13 +31,16 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly CurrentSnapshots _snapshots;
     private readonly SecretFiles _secrets;
     private readonly LastGoodFile _lastGood;
+    private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<SnapshotPublisher> _logger;
 
     private readonly Lock _lock = new();
     private readonly Lane _changes = new(Pace);
     private readonly Lane _endpoints = new(TimeSpan.Zero);
-    private readonly Channel<bool> _timerSignal = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+    private readonly Channel<bool> _timerSignal = Channel.CreateBounded<bool>(
+        new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite }
+    );
     private readonly PriorityQueue<ResourceKey, DateTimeOffset> _due = new();
     private TaskCompletionSource? _published;
 
@@ -48,6 +52,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         CurrentSnapshots snapshots,
         SecretFiles secrets,
         LastGoodFile lastGood,
+        PublishingMetrics metrics,
         TimeProvider time,
         ILogger<SnapshotPublisher> logger
     )
@@ -58,6 +63,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _snapshots = snapshots;
         _secrets = secrets;
         _lastGood = lastGood;
+        _metrics = metrics;
         _time = time;
         _logger = logger;
     }
@@ -122,7 +128,11 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 var kept = whole.Documents.Select(d => d.Key).ToHashSet();
                 changes = new StoredChanges(
                     whole.Revision,
-                    [.. whole.Documents.Where(d => desired.Find(d.Key) is not { } known || known.Revision != d.Revision || known.Uid != d.Uid)],
+                    [
+                        .. whole.Documents.Where(d =>
+                            desired.Find(d.Key) is not { } known || known.Revision != d.Revision || known.Uid != d.Uid
+                        ),
+                    ],
                     [.. desired.All.Select(r => r.Key).Where(k => !kept.Contains(k))]
                 );
             }
@@ -145,7 +155,12 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _secrets.Changed += OnSecretChanged;
         try
         {
-            await Task.WhenAll(FollowStoreAsync(stoppingToken), FollowTimeAsync(stoppingToken), PublishAsync(_changes, stoppingToken), PublishAsync(_endpoints, stoppingToken));
+            await Task.WhenAll(
+                FollowStoreAsync(stoppingToken),
+                FollowTimeAsync(stoppingToken),
+                PublishAsync(_changes, stoppingToken),
+                PublishAsync(_endpoints, stoppingToken)
+            );
         }
         finally
         {
@@ -284,7 +299,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));
         }
 
-        PublishingMetrics.SnapshotBuild(_time.GetElapsedTime(started));
+        _metrics.SnapshotBuilt(_time.GetElapsedTime(started));
         foreach (var key in affected)
         {
             var result = compiled.Find(key);
@@ -342,7 +357,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private void Publish(IReadOnlyCollection<ResourceKey> changed)
+    private void Publish(HashSet<ResourceKey> changed)
     {
         if (changed.Count > 0)
         {
@@ -359,7 +374,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         public TimeSpan Pace { get; } = pace;
 
         /// <summary>Holds at most one signal: that something is dirty.</summary>
-        public Channel<bool> Signal { get; } = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+        public Channel<bool> Signal { get; } =
+            Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
         /// <summary>The oldest revision of which something waits here; greater than any if nothing does.</summary>
         public long OldestRevision { get; private set; } = long.MaxValue;
@@ -420,10 +436,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     [LoggerMessage(1001, LogLevel.Information, "Loaded {Objects} objects at revision {Revision} from {Store}")]
     private static partial void LogLoaded(ILogger logger, int objects, long revision, string store);
 
-    [LoggerMessage(1002, LogLevel.Warning, "The store {Store} is unavailable: {Reason}. Proxies are served from memory; writes are refused until it answers")]
+    [LoggerMessage(
+        1002,
+        LogLevel.Warning,
+        "The store {Store} is unavailable: {Reason}. Proxies are served from memory; writes are refused until it answers"
+    )]
     private static partial void LogStoreUnavailable(ILogger logger, string store, string reason);
 
-    [LoggerMessage(1003, LogLevel.Warning, "Loaded {Objects} objects at revision {Revision} from the last-good file; the store will be followed when it answers")]
+    [LoggerMessage(
+        1003,
+        LogLevel.Warning,
+        "Loaded {Objects} objects at revision {Revision} from the last-good file; the store will be followed when it answers"
+    )]
     private static partial void LogLoadedLastGood(ILogger logger, int objects, long revision);
 
     [LoggerMessage(1004, LogLevel.Error, "{Object} does not compile and is not in force; its last good state is: {Problems}")]

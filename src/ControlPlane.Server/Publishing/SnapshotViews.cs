@@ -20,7 +20,7 @@ internal sealed class SnapshotViews(CurrentState state) : IViewSource
         [
             .. state
                 .Desired.List(ResourceKind.NodeGroup)
-                .Where(g => NodeGroupMatcher.Matches((NodeGroupSpec)g.Value.Manifest.Spec, node))
+                .Where(g => ((NodeGroupSpec)g.Value.Manifest.Spec).Matches(node))
                 .Select(g => g.Key),
         ];
 
