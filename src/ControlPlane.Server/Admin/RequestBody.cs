@@ -12,13 +12,23 @@ internal static class RequestBody
 {
     private const string MediaTypes = "Send Content-Type: application/json or application/yaml.";
 
-    /// <summary>Reads all bytes. A body beyond the limit, or a client that sends too slowly, ends in a <see cref="BadHttpRequestException"/>.</summary>
+    /// <summary>Largest body in bytes.</summary>
+    public static readonly int MaxBytes = ReadLimits.Default.MaxBytes;
+
+    /// <summary>Reads all bytes.</summary>
+    /// <exception cref="BadHttpRequestException">The body is larger than <see cref="MaxBytes"/>. What else of it comes, Kestrel reads and drops for some seconds.</exception>
     public static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(HttpContext http)
     {
         var reader = http.Request.BodyReader;
-        while (true)
+        while (http.Request.ContentLength is not { } length || length <= MaxBytes)
         {
             var result = await reader.ReadAsync(http.RequestAborted);
+            if (result.Buffer.Length > MaxBytes)
+            {
+                reader.AdvanceTo(result.Buffer.End);
+                break;
+            }
+
             if (result.IsCompleted)
             {
                 var bytes = result.Buffer.ToArray();
@@ -28,6 +38,8 @@ internal static class RequestBody
 
             reader.AdvanceTo(result.Buffer.Start, result.Buffer.End);
         }
+
+        throw new BadHttpRequestException("The body is too large.", StatusCodes.Status413PayloadTooLarge);
     }
 
     /// <summary>Reads any number of objects.</summary>
