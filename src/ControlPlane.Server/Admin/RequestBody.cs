@@ -43,30 +43,41 @@ internal static class RequestBody
     }
 
     /// <summary>Reads any number of objects.</summary>
-    public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(HttpContext http)
+    /// <param name="http">The request.</param>
+    /// <param name="stored">Gives an object as it is stored, to take secrets from that the body shows as kept.</param>
+    public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(
+        HttpContext http,
+        Func<ResourceKey, StoredResource?> stored
+    )
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
             return ([], Unsupported(http));
         }
 
-        return Check(ManifestReader.Read(await ReadBytesAsync(http), format), hasText: true);
+        return Check(ManifestReader.Read(await ReadBytesAsync(http), format, stored: stored), hasText: true);
     }
 
     /// <summary>Reads the one object that the URL names; kind and name may be left out of the body.</summary>
-    public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(HttpContext http, ResourceKey key)
+    public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(
+        HttpContext http,
+        ResourceKey key,
+        Func<ResourceKey, StoredResource?> stored
+    )
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
             return (null, Unsupported(http));
         }
 
-        return CheckOne(await ReadBytesAsync(http), format, key, hasText: true);
+        return CheckOne(await ReadBytesAsync(http), format, key, stored, hasText: true);
     }
 
     /// <summary>Reads an object from a document that was made here, by a patch: places in it mean nothing to the client.</summary>
-    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, ResourceKey key) =>
-        CheckOne(json, ManifestFormat.Json, key, hasText: false);
+    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(
+        ReadOnlyMemory<byte> json,
+        StoredResource resource
+    ) => CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
 
     /// <summary>The answer to a media type that holds no objects.</summary>
     public static ProblemResult Unsupported(HttpContext http)
@@ -97,10 +108,11 @@ internal static class RequestBody
         ReadOnlyMemory<byte> bytes,
         ManifestFormat format,
         ResourceKey key,
+        Func<ResourceKey, StoredResource?> stored,
         bool hasText
     )
     {
-        var (documents, problem) = Check(ManifestReader.Read(bytes, format, key), hasText);
+        var (documents, problem) = Check(ManifestReader.Read(bytes, format, key, stored: stored), hasText);
         return problem is null ? (documents[0], null) : (null, problem);
     }
 
