@@ -288,6 +288,11 @@ public sealed class UpstreamValidatorTests
                 "/spec/endpoints/dns/refreshRate",
                 "out-of-range"
             },
+            {
+                "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80, additionalAddresses: [{ address: 10.0.1.1, port: 80 }] }] }",
+                "/spec/endpoints/hosts/0/additionalAddresses",
+                "not-for-this-source"
+            },
             { "{ source: envoyStrictDns, hosts: [{ address: 'unix:/a' }] }", "/spec/endpoints/hosts/0/address", "invalid-address" },
             {
                 "{ source: envoyStrictDns, hosts: [{ address: 'a..local', port: 80 }] }",
