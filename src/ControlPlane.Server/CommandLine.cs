@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server;
 
@@ -96,6 +97,19 @@ public abstract record CommandLine
             "demo",
             "Add three small backends and a listener on 127.0.0.1:10000; start an Envoy where one is found.",
             (o, v) => o with { Demo = v }
+        ),
+        Setting(
+            "log-format",
+            "text|json",
+            "How log lines look (text on a terminal, else json).",
+            (o, v) =>
+                v switch
+                {
+                    "text" => o with { LogFormat = LogFormat.Text },
+                    "json" => o with { LogFormat = LogFormat.Json },
+                    _ => null,
+                },
+            "'text' or 'json'"
         ),
         Number("history-days", 1, 36_500, "History younger than this is kept (30).", (o, v) => o with { HistoryDays = v }),
         Number(

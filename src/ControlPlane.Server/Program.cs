@@ -1,3 +1,3 @@
 using ControlPlane.Server;
 
-return await CommandLine.RunAsync(args);
+return await ControlPlaneServer.RunAsync(args);

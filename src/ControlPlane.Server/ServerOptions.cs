@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server;
 
@@ -65,6 +66,9 @@ public sealed record ServerOptions
 
     /// <summary>Watch streams of the API at once; more are answered 429.</summary>
     public int MaxWatchStreams { get; init; } = 100;
+
+    /// <summary>How log lines look; null decides by whether standard output is a terminal.</summary>
+    public LogFormat? LogFormat { get; init; }
 
     /// <summary><see cref="Store"/>, or its default.</summary>
     public string EffectiveStore => Store ?? "sqlite:" + Path.Combine(DataDir, "controlplane.db");

@@ -199,6 +199,27 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         Admin = new Uri($"http://{address}/");
     }
 
+    /// <summary>Checks a bootstrap as <c>envoy --mode validate</c> does, without starting it.</summary>
+    /// <returns>Null if Envoy takes it, else what it says.</returns>
+    public async Task<string?> ValidateAsync(string bootstrap, CancellationToken cancellationToken = default)
+    {
+        var path = Path.Combine(_folder.FullName, $"validate-{Guid.NewGuid():N}.yaml");
+        await File.WriteAllTextAsync(path, bootstrap, cancellationToken);
+        using var process = Process.Start(
+            new ProcessStartInfo(_executable)
+            {
+                UseShellExecute = false,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+                ArgumentList = { "--mode", "validate", "--config-path", path, "--log-level", "error", "--concurrency", "1" },
+            }
+        )!;
+        var output = process.StandardOutput.ReadToEndAsync(cancellationToken);
+        var errors = await process.StandardError.ReadToEndAsync(cancellationToken);
+        await process.WaitForExitAsync(cancellationToken);
+        return process.ExitCode == 0 ? null : errors + await output;
+    }
+
     /// <summary>Waits until Envoy serves: <c>/ready</c> answers LIVE, which it does once the first configuration is complete.</summary>
     public Task ReadyAsync(TimeSpan? within = null, CancellationToken cancellationToken = default) =>
         Eventually.Get(

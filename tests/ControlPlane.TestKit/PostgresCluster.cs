@@ -112,7 +112,8 @@ internal sealed class PostgresCluster : IPostgresHost
     }
 
     private async Task<string> ReplyAsync() =>
-        await _keeper.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("The private PostgreSQL cluster failed: " + await _errors);
+        await _keeper.StandardOutput.ReadLineAsync()
+        ?? throw new InvalidOperationException("The private PostgreSQL cluster failed: " + await _errors);
 
     private static string? FindBinaries()
     {

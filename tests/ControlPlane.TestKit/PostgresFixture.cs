@@ -5,7 +5,7 @@ namespace ControlPlane.TestKit;
 
 /// <summary>
 /// One PostgreSQL server for all tests of a process: register it by <c>[assembly: AssemblyFixture(typeof(PostgresFixture))]</c>. It starts when the first
-/// test asks for a database. A test that stops the server takes a <see cref="PostgresServer"/> of its own instead.
+/// test asks for a database. A class whose tests stop the server has one of its own, by <c>IClassFixture&lt;PostgresFixture&gt;</c>.
 /// </summary>
 public sealed class PostgresFixture : IAsyncDisposable
 {
@@ -14,6 +14,9 @@ public sealed class PostgresFixture : IAsyncDisposable
     /// <summary>Creates an empty database. Skips the test where no server is to be had; in CI that is a failure.</summary>
     /// <returns>An Npgsql connection string.</returns>
     public async Task<string> CreateDatabaseAsync() => await (await _server.Value).CreateDatabaseAsync();
+
+    /// <summary>The server. Skips the test where none is to be had; in CI that is a failure.</summary>
+    public Task<PostgresServer> GetServerAsync() => _server.Value;
 
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()

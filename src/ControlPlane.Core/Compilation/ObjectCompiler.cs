@@ -36,7 +36,8 @@ internal static class ObjectCompiler
             ListenerSpec spec => Single(
                 resource,
                 before,
-                problems => Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
+                problems =>
+                    Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
             ),
             SecretSpec spec => Single(
                 resource,
@@ -58,8 +59,13 @@ internal static class ObjectCompiler
             desired.Find(new ResourceKey(ResourceKind.RouteTable, table))?.Manifest.Spec as RouteTableSpec;
     }
 
-    private static CompiledResource? Complete(ResourceType type, string name, IMessage? message, JsonObject? overlay, ProblemCollector problems) =>
-        message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
+    private static CompiledResource? Complete(
+        ResourceType type,
+        string name,
+        IMessage? message,
+        JsonObject? overlay,
+        ProblemCollector problems
+    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
 
     private static CompiledObject Single(StoredResource resource, CompiledObject? before, Func<ProblemCollector, CompiledResource?> compile)
     {
@@ -107,7 +113,8 @@ internal static class ObjectCompiler
             compiled = Single(
                 resource,
                 before,
-                found => MessagePipeline.Complete(ResourceType.Cluster, name, UpstreamCompiler.CompileCluster(name, spec), spec.Envoy, found)
+                found =>
+                    MessagePipeline.Complete(ResourceType.Cluster, name, UpstreamCompiler.CompileCluster(name, spec), spec.Envoy, found)
             );
             compiled = compiled with { SpecProblems = compiled.Problems, Resources = [.. compiled.Resources.Take(1)] };
             if (compiled.IsRejected)

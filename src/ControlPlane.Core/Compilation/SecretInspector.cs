@@ -16,6 +16,10 @@ internal static class SecretInspector
     private const int TicketKeySize = 80;
 
     private const int ShortestRsaKeyBits = 2048;
+
+    /// <summary>P-256, P-384, P-521.</summary>
+    private static readonly string?[] Curves = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+
     private static readonly TimeSpan ExpiresSoon = TimeSpan.FromDays(14);
 
     /// <summary>Looks at the values of a valid spec.</summary>
@@ -82,12 +86,24 @@ internal static class SecretInspector
         var labels = PemLabels(pem).Where(l => l.EndsWith("PRIVATE KEY", StringComparison.Ordinal)).ToList();
         if (labels.Count != 1)
         {
-            problems.Error(
-                at,
-                labels.Count == 0 ? "private-key-missing" : "private-key-ambiguous",
-                labels.Count == 0
-                    ? "There is no private key in PEM form ('-----BEGIN PRIVATE KEY-----') here."
-                    : $"There are {labels.Count} private keys here: give the one of the certificate."
+            problems.Add(
+                labels.Count > 1
+                    ? new ValidationProblem(
+                        at,
+                        "private-key-ambiguous",
+                        $"There are {labels.Count} private keys here: give the one of the certificate."
+                    )
+                : pem.Contains("Proc-Type:", StringComparison.Ordinal)
+                    ? new ValidationProblem(
+                        at,
+                        "private-key-old-encryption",
+                        "The private key is encrypted in a form that is not taken any more: convert it with 'openssl pkcs8 -topk8'."
+                    )
+                : new ValidationProblem(
+                    at,
+                    "private-key-missing",
+                    "There is no private key in PEM form ('-----BEGIN PRIVATE KEY-----') here."
+                )
             );
             return;
         }
@@ -95,6 +111,10 @@ internal static class SecretInspector
         if (encrypted && spec.Password is null)
         {
             problems.Error(at, "password-required", "The private key is encrypted: give its 'password', or an unencrypted key.");
+            return;
+        }
+        if (certificate is not null && IsEd25519(certificate))
+        {
             return;
         }
         var password = encrypted ? Encoding.UTF8.GetString(material[spec.Password!].Span.TrimEnd("\r\n"u8)) : null;
@@ -180,15 +200,11 @@ internal static class SecretInspector
     {
         using var rsa = certificate.GetRSAPublicKey();
         using var ecdsa = certificate.GetECDsaPublicKey();
-        if (rsa is null && ecdsa is null)
-        {
-            problems.Error(pointer, "key-unsupported", "Envoy takes certificates with RSA and ECDSA keys; this one has another kind.");
-        }
-        else if (rsa is not null && rsa.KeySize < ShortestRsaKeyBits)
+        if (rsa is not null && rsa.KeySize < ShortestRsaKeyBits)
         {
             problems.Error(pointer, "key-too-short", $"The RSA key has {rsa.KeySize} bits; Envoy takes {ShortestRsaKeyBits} and more.");
         }
-        else if (ecdsa is not null && ecdsa.KeySize is not (256 or 384 or 521))
+        else if (ecdsa is not null && !Curves.Contains(ecdsa.ExportParameters(includePrivateParameters: false).Curve.Oid.Value))
         {
             problems.Error(
                 pointer,
@@ -196,7 +212,25 @@ internal static class SecretInspector
                 "Envoy takes ECDSA keys on the curves P-256, P-384 and P-521; this one is on another."
             );
         }
+        else if (IsEd25519(certificate))
+        {
+            problems.Warning(
+                pointer,
+                "key-not-checked",
+                "Envoy takes Ed25519 certificates, but browsers do not, and whether the key belongs to this one is not checked here."
+            );
+        }
+        else if (rsa is null && ecdsa is null)
+        {
+            problems.Error(
+                pointer,
+                "key-unsupported",
+                "Envoy takes certificates with RSA, ECDSA and Ed25519 keys; this one has another kind."
+            );
+        }
     }
+
+    private static bool IsEd25519(X509Certificate2 certificate) => certificate.PublicKey.Oid.Value == "1.3.101.112";
 
     private static byte[]? PublicKeyOf(string pem, string? password)
     {

@@ -409,6 +409,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
     }
 
+    private string AsWritten(string name) => _spelling?.GetValueOrDefault(name) ?? name;
+
     private static bool IsSame(EncodedResource? a, EncodedResource? b) =>
         ReferenceEquals(a, b) || (a is not null && b is not null && a.Version == b.Version);
 
@@ -507,13 +509,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         var first = LastNonce == 0;
         if (Wildcard && _allDirty && _base.Count == 0 && _sent.Count == 0 && _initialVersions is null && _parked is null)
         {
+            List<string> missing =
+                IsDelta && _resend is not null ? [.. _resend.Where(name => set.Find(name) is null).Order(StringComparer.Ordinal).Select(AsWritten)] : [];
             _base = set;
             Settle();
             sent = new SentResponse(nonces.Next(), set.Digest, now, set.Count > 0 ? set : null, [], isTrial: false)
             {
                 WholeReplaced = _broughtVersion,
             };
-            return Send(sent, set, [], []);
+            return Send(sent, set, [], missing);
         }
 
         var items = new List<SentItem>();
@@ -560,7 +564,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
             else if (IsDelta)
             {
-                removed.Add(_spelling?.GetValueOrDefault(name) ?? name);
+                removed.Add(AsWritten(name));
             }
 
             differs |= !same || due is not null;
@@ -575,6 +579,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             _base = set;
         }
 
+        var answerDue = _answerDue && !alone;
         if (alone)
         {
             _trialSent = true;
@@ -586,8 +591,6 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
 
         var say = IsDelta ? resources.Count + removed.Count > 0 : resources.Count > 0 || (ListsEverything && differs);
-        var answerDue = _answerDue;
-        _answerDue &= alone;
         if (!say && !answerDue)
         {
             if (isTrial)

@@ -26,26 +26,45 @@ public sealed record NodeView
     /// <summary>Since when it is, or is not.</summary>
     public required DateTimeOffset Since { get; init; }
 
-    /// <summary>The server that holds its stream.</summary>
-    public string? Replica { get; init; }
-
-    /// <summary>Its address.</summary>
-    public string? Address { get; init; }
-
-    /// <summary><c>delta</c> or <c>sotw</c>.</summary>
-    public string? Protocol { get; init; }
-
     /// <summary>Whether it has all that it is to have: <c>synced</c>, <c>pending</c>, <c>refused</c> or <c>offline</c>.</summary>
     public required string State { get; init; }
 
-    /// <summary>Per xDS type what it asked for, was sent and acknowledged.</summary>
-    public ImmutableArray<NodeTypeView> Types { get; init; } = [];
+    /// <summary>Its streams: one for ADS, or one per type.</summary>
+    public ImmutableArray<NodeStreamView> Streams { get; init; } = [];
 
     /// <summary>Extensions that it announced; only of one node.</summary>
     public ImmutableArray<string>? Extensions { get; init; }
 }
 
-/// <summary>One xDS type of one node.</summary>
+/// <summary>One stream of one node.</summary>
+public sealed record NodeStreamView
+{
+    /// <summary><c>ADS</c>, or the short name of the one type that it is for.</summary>
+    public required string Service { get; init; }
+
+    /// <summary><c>delta</c> or <c>sotw</c>.</summary>
+    public required string Protocol { get; init; }
+
+    /// <summary>Where it comes from.</summary>
+    public required string Peer { get; init; }
+
+    /// <summary>When it was opened.</summary>
+    public required DateTimeOffset Since { get; init; }
+
+    /// <summary>The server that holds it.</summary>
+    public required string Replica { get; init; }
+
+    /// <summary>The revision that it is to have.</summary>
+    public long? Revision { get; init; }
+
+    /// <summary>Clusters that do not become active, which holds back what comes after them.</summary>
+    public string? Warming { get; init; }
+
+    /// <summary>Per xDS type what was asked for, sent and acknowledged.</summary>
+    public ImmutableArray<NodeTypeView> Types { get; init; } = [];
+}
+
+/// <summary>One xDS type on one stream.</summary>
 public sealed record NodeTypeView
 {
     /// <summary>The type's short name, for example <c>CDS</c>.</summary>
@@ -66,11 +85,23 @@ public sealed record NodeTypeView
     /// <summary>When.</summary>
     public DateTimeOffset? AckedAt { get; init; }
 
-    /// <summary>What holds back the next answer, for example that clusters are still warming.</summary>
-    public string? Waiting { get; init; }
+    /// <summary>How long the node took for its last answer, for example <c>12ms</c>.</summary>
+    public string? ResponseTime { get; init; }
 
-    /// <summary>The refusal in force.</summary>
-    public Refusal? Refusal { get; init; }
+    /// <summary>Responses without an answer.</summary>
+    public int Unanswered { get; init; }
+
+    /// <summary>What is held back until the node has answered something else, one sentence each.</summary>
+    public ImmutableArray<string> Waiting { get; init; } = [];
+
+    /// <summary>What the node refused and would still refuse, with its words.</summary>
+    public ImmutableArray<Refusal> Refusals { get; init; } = [];
+
+    /// <summary>The words of the last refusal, even if it was mended since.</summary>
+    public string? LastRefusal { get; init; }
+
+    /// <summary>When it came.</summary>
+    public DateTimeOffset? LastRefusalAt { get; init; }
 }
 
 /// <summary>The proxies that are connected, or were lately.</summary>
@@ -78,9 +109,11 @@ public sealed record NodeTypeView
 /// <param name="Refused">Attempts that were turned away, for example because the certificate names another node; newest first.</param>
 public sealed record NodeList(ImmutableArray<NodeView> Items, ImmutableArray<RefusedAttempt> Refused);
 
-/// <summary>One attempt of a proxy that was turned away.</summary>
-/// <param name="At">When.</param>
+/// <summary>A proxy that was turned away.</summary>
 /// <param name="Node">The node id that it claimed.</param>
-/// <param name="Address">Where it came from.</param>
+/// <param name="Cluster">The cluster that it claimed.</param>
+/// <param name="Peer">Where it came from.</param>
 /// <param name="Reason">Why.</param>
-public sealed record RefusedAttempt(DateTimeOffset At, string Node, string Address, string Reason);
+/// <param name="At">When it tried last.</param>
+/// <param name="Attempts">How often it tried.</param>
+public sealed record RefusedAttempt(string Node, string? Cluster, string Peer, string Reason, DateTimeOffset At, int Attempts);

@@ -26,8 +26,8 @@ internal static class Diffs
     public static ResourceDiff Of(ResourceImpact impact)
     {
         var resource = (impact.After ?? impact.Before)!;
-        var before = impact.Before is null ? null : Redaction.ToJson(impact.Before);
-        var after = impact.After is null ? null : Redaction.ToJson(impact.After);
+        var before = impact.Before is null ? null : ObjectViews.MessageOf(impact.Before);
+        var after = impact.After is null ? null : ObjectViews.MessageOf(impact.After);
         return new ResourceDiff(
             resource.Type.ShortName,
             resource.Name,
@@ -46,8 +46,7 @@ internal static class Diffs
     private static JsonObject? Raw(Manifest? manifest) =>
         manifest is null ? null : Body(manifest, (JsonObject)JsonNode.Parse(CanonicalForm.Write(manifest.Spec))!);
 
-    private static JsonObject? Shown(Manifest? manifest) =>
-        manifest is null ? null : Body(manifest, ObjectViews.SpecOf(manifest.Kind, manifest.Spec));
+    private static JsonObject? Shown(Manifest? manifest) => manifest is null ? null : Body(manifest, ObjectViews.SpecOf(manifest));
 
     private static JsonObject Body(Manifest manifest, JsonObject spec) =>
         new()

@@ -1,5 +1,5 @@
 using System.Text;
-using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
@@ -39,7 +39,7 @@ internal static class ExportRoutes
         var isFirst = true;
         foreach (var resource in objects)
         {
-            var json = MinimalOf(resource.Manifest).ToJsonString(ApiJson.Options);
+            var json = Redaction.View(resource.Manifest).ToJsonString(ApiJson.Options);
             var separator = (isFirst, asJson) switch
             {
                 (true, _) => "",
@@ -51,12 +51,5 @@ internal static class ExportRoutes
         }
 
         await http.Response.WriteAsync(asJson ? "]}\n" : "", http.RequestAborted);
-    }
-
-    private static JsonObject MinimalOf(Manifest manifest)
-    {
-        var json = (JsonObject)JsonNode.Parse(CanonicalForm.Write(manifest, redact: true))!;
-        Redaction.Apply(manifest.Kind, (JsonObject)json["spec"]!);
-        return json;
     }
 }

@@ -13,6 +13,7 @@ using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
 using EnvoySecret = Envoy.Extensions.TransportSockets.Tls.V3.Secret;
+using Redaction = ControlPlane.Server.Security.Redaction;
 
 namespace ControlPlane.Server.Admin;
 
@@ -40,7 +41,7 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 UpdatedAt = resource.UpdatedAt,
                 ManagedBy = resource.ManagedBy,
             },
-            Spec = SpecOf(resource.Key.Kind, resource.Manifest.Spec),
+            Spec = SpecOf(resource.Manifest),
         };
 
     /// <summary>A stored state, of now or of the past, as an object.</summary>
@@ -72,7 +73,7 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         {
             Kind = nameof(ResourceKind.Endpoint),
             Metadata = new ObjectMetadata { Name = $"{upstream.Key.Name}/{endpoint.DefaultId()}", Revision = upstream.Revision },
-            Spec = SpecOf(ResourceKind.Endpoint, endpoint),
+            Spec = SpecOf(new Manifest(ResourceKind.Endpoint, new ResourceMetadata { Name = endpoint.DefaultId() }, endpoint)),
             Status = EndpointStatusOf(
                 upstream,
                 ResourceKey.Sub(ResourceKind.Endpoint, upstream.Key.Name, endpoint.DefaultId()),
@@ -82,8 +83,15 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         };
 
     /// <summary>A spec as canonical JSON without secrets.</summary>
-    public static JsonObject SpecOf(ResourceKind kind, ResourceSpec spec) =>
-        Redaction.Apply(kind, (JsonObject)JsonNode.Parse(CanonicalForm.Write(spec, redact: true))!);
+    public static JsonObject SpecOf(Manifest manifest)
+    {
+        Redaction.View(manifest).Remove("spec", out var spec);
+        return spec!.AsObject();
+    }
+
+    /// <summary>An Envoy message as proto-JSON without secrets.</summary>
+    public static JsonObject MessageOf(EncodedResource resource) =>
+        ProtoJsonWriter.Write(EnvoyTypes.Find(resource.Type.TypeUrl)!.Parser.ParseFrom(resource.Payload.Span));
 
     private ObjectStatus StatusOf(StoredResource resource)
     {

@@ -8,6 +8,7 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
+using Redaction = ControlPlane.Server.Security.Redaction;
 
 namespace ControlPlane.Server.Admin;
 
@@ -174,7 +175,7 @@ internal static class ResourceRoutes
         return new ApiResult<XdsView>(
             new XdsView(
                 desired.Revision,
-                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, Redaction.ToJson(r)))]
+                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, ObjectViews.MessageOf(r)))]
             )
         );
     }

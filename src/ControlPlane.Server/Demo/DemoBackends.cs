@@ -33,7 +33,7 @@ internal sealed class DemoBackends : IAsyncDisposable
             server.Run(context => context.Response.WriteAsync($"Hello from {name}\n", context.RequestAborted));
             await server.StartAsync(cancellationToken);
             servers.Add(server);
-            var address = server.Services.GetRequiredService<IServer>().Features.GetRequiredFeature<IServerAddressesFeature>().Addresses.Single();
+            var address = server.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single();
             ports.Add(new Uri(address).Port);
         }
 

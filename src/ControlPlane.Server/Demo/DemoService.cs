@@ -27,33 +27,36 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
         if (executable is null)
         {
             Console.WriteLine(Text.WithoutEnvoy(options));
-            await Task.Delay(Timeout.Infinite, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(Timeout.InfiniteTimeSpan, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             return;
         }
 
         await using var envoy = EnvoyProcess.Start(executable, Text.Bootstrap(options));
         await WaitForListenerAsync(stoppingToken);
         Console.WriteLine(Text.WithEnvoy(options, executable));
-        await Task.Delay(Timeout.Infinite, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.Delay(Timeout.InfiniteTimeSpan, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task WriteObjectsAsync(DemoBackends backends, CancellationToken cancellationToken)
     {
         var read = ManifestReader.Read(Encoding.UTF8.GetBytes(Text.Manifests(backends)), ManifestFormat.Yaml);
-        if (read.Problems.Count > 0)
+        if (read.HasErrors)
         {
-            throw new InvalidOperationException("The demo's manifests are wrong: " + string.Join("; ", read.Problems.Select(p => p.Message)));
+            var problems = read.Problems.Concat(read.Documents.SelectMany(d => d.Problems));
+            throw new InvalidOperationException(
+                "The demo's manifests: " + string.Join("; ", problems.Select(p => $"{p.Pointer} {p.Message}"))
+            );
         }
 
         var request = new ChangeRequest
         {
             Author = "demo",
             Reason = "--demo",
-            Changes = [.. read.Manifests.Select(m => new ObjectChange(m.Manifest.Key, m.Manifest))],
+            Changes = [.. read.Documents.Select(d => new ObjectChange(d.Manifest!.Key, d.Manifest))],
         };
-        if (await admission.ChangeAsync(request, cancellationToken) is not ChangeApplied)
+        if (await admission.ChangeAsync(request, cancellationToken) is var outcome and not ChangeApplied)
         {
-            throw new InvalidOperationException("The demo's objects were refused.");
+            throw new InvalidOperationException($"The demo's objects were refused: {outcome}");
         }
     }
 
@@ -86,73 +89,78 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
     {
         public static string Manifests(DemoBackends backends)
         {
-            var endpoints = backends.Ports.Select((port, index) =>
-                $$"""
-                ---
-                apiVersion: controlplane/v1
-                kind: Endpoint
-                metadata: {name: demo/{{Names[index]}}}
-                spec: {address: 127.0.0.1, port: {{port}}}
+            var endpoints = backends.Ports.Select(
+                (port, index) =>
+                    $$"""
+                        ---
+                        apiVersion: controlplane/v1
+                        kind: Endpoint
+                        metadata: {name: demo/{{Names[index]}}}
+                        spec: {address: 127.0.0.1, port: {{port}}}
 
-                """
+                        """
             );
             return $$"""
-                apiVersion: controlplane/v1
-                kind: Upstream
-                metadata: {name: demo}
-                spec:
-                  endpoints: {source: registration}
-                  loadBalancing: {policy: roundRobin}
-                ---
-                apiVersion: controlplane/v1
-                kind: RouteTable
-                metadata: {name: demo}
-                spec:
-                  virtualHosts:
-                    - name: all
-                      domains: ["*"]
-                      routes:
-                        - match: {prefix: /}
-                          upstream: demo
-                ---
-                apiVersion: controlplane/v1
-                kind: Listener
-                metadata: {name: demo}
-                spec:
-                  address: 127.0.0.1
-                  port: {{ListenerPort}}
-                  http: {routeTable: demo}
+                    apiVersion: controlplane/v1
+                    kind: Upstream
+                    metadata: {name: demo}
+                    spec:
+                      endpoints: {source: registration}
+                      loadBalancing: {policy: roundRobin}
+                    ---
+                    apiVersion: controlplane/v1
+                    kind: RouteTable
+                    metadata: {name: demo}
+                    spec:
+                      virtualHosts:
+                        - name: all
+                          domains: ["*"]
+                          routes:
+                            - match: {prefix: /}
+                              upstream: demo
+                    ---
+                    apiVersion: controlplane/v1
+                    kind: Listener
+                    metadata: {name: demo}
+                    spec:
+                      address: 127.0.0.1
+                      port: {{ListenerPort}}
+                      http: {routeTable: demo}
 
-                """
-                + string.Concat(endpoints);
+                    """ + string.Concat(endpoints);
         }
 
-        public static string Bootstrap(ServerOptions options) =>
-            EnvoyBootstrap.Edge("demo-edge", "demo", (IPEndPoint)options.XdsListen, adminPort: 0);
+        /// <summary>The bootstrap that is there to copy, with this server's address.</summary>
+        public static string Bootstrap(ServerOptions options)
+        {
+            using var reader = new StreamReader(typeof(DemoService).Assembly.GetManifestResourceStream("edge.yaml")!);
+            var port = options.XdsListen is IPEndPoint ip ? ip.Port : 18000;
+            return reader.ReadToEnd().Replace("port_value: 18000", $"port_value: {port}", StringComparison.Ordinal);
+        }
 
         public static string WithEnvoy(ServerOptions options, string executable)
         {
             var api = $"http://{ListenAddress.Format(options.AdminListen)}/api/v1";
-            return $$"""
+            return $$$"""
 
                 The demo runs: three backends (red, green, blue), an upstream, a route table and a listener,
-                and an Envoy ({{executable}}) that was told about them.
+                and an Envoy ({{{executable}}}) that was told about them.
 
                   Ask through Envoy, a few times:
-                    curl 127.0.0.1:{{ListenerPort}}
+                    curl 127.0.0.1:{{{ListenerPort}}}
 
                   Send nine of ten requests to red:
-                    curl -X PATCH {{api}}/upstreams/demo/endpoints/red -H 'Content-Type: application/merge-patch+json' -d '{"spec":{"weight":18}}'
+                    curl -X PATCH {{{api}}}/upstreams/demo/endpoints/red -H 'Content-Type: application/merge-patch+json' -d '{"spec":{"weight":18}}'
 
                   Drain green, then put it back:
-                    curl -X POST {{api}}/upstreams/demo/endpoints/green:drain -H 'Content-Type: application/json' -d '{"reason":"trying the demo"}'
-                    curl -X POST {{api}}/upstreams/demo/endpoints/green:clear -H 'Content-Type: application/json' -d '{"reason":"done"}'
+                    curl -X POST {{{api}}}/upstreams/demo/endpoints/green:drain -H 'Content-Type: application/json' -d '{"reason":"trying the demo"}'
+                    curl -X POST {{{api}}}/upstreams/demo/endpoints/green:clear -H 'Content-Type: application/json' -d '{"reason":"done"}'
 
                   See which proxies have it, and what they said:
-                    curl {{api}}/nodes
-                    curl {{api}}/upstreams/demo
+                    curl {{{api}}}/nodes
+                    curl {{{api}}}/upstreams/demo
 
-                  The API's documentation: http://{{ListenAddress.Format(options.AdminListen)}}/docs
+                  The API's documentation: http://{{{ListenAddress.Format(options.AdminListen)}}}/docs
                   Ctrl-C ends everything and leaves nothing behind.
 
                 """;

@@ -34,9 +34,31 @@ internal sealed class EnvoyProcess : IAsyncDisposable
         var directory = Directory.CreateTempSubdirectory("controlplane-demo-envoy-");
         var config = Path.Combine(directory.FullName, "bootstrap.yaml");
         File.WriteAllText(config, bootstrap);
-        var start = new ProcessStartInfo(executable) { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var argument in (string[])
-            ["-c", config, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning", "--log-path", Path.Combine(directory.FullName, "envoy.log")])
+        var start = new ProcessStartInfo(executable)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            UseShellExecute = false,
+        };
+        foreach (
+            var argument in (string[])
+                [
+                    "-c",
+                    config,
+                    // Merged over the file: the demo's proxy leaves the usual admin port to others.
+                    "--config-yaml",
+                    "admin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }",
+                    "--service-node",
+                    "demo-edge",
+                    "--disable-hot-restart",
+                    "--concurrency",
+                    "1",
+                    "--log-level",
+                    "warning",
+                    "--log-path",
+                    Path.Combine(directory.FullName, "envoy.log"),
+                ]
+        )
         {
             start.ArgumentList.Add(argument);
         }

@@ -1,14 +1,13 @@
-using System.Diagnostics;
 using ControlPlane.Core.Compilation;
-using ControlPlane.Resources;
 using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server.Publishing;
 
 /// <summary>
 /// The one door for changes of the desired state: validates against the newest state, writes one revision, puts it in force. REST and later sources of change all come through here.
 /// </summary>
-public sealed class ChangeAdmission
+internal sealed class ChangeAdmission : IDisposable
 {
     /// <summary>How often a change is worked out anew because another server wrote first, before it is given up.</summary>
     private const int Attempts = 8;
@@ -23,7 +22,13 @@ public sealed class ChangeAdmission
     private readonly SemaphoreSlim _turn = new(1, 1);
 
     /// <summary>Creates the admission.</summary>
-    internal ChangeAdmission(IDesiredStateStore store, CurrentState current, SnapshotPublisher publisher, SecretFiles secrets, TimeProvider time)
+    public ChangeAdmission(
+        IDesiredStateStore store,
+        CurrentState current,
+        SnapshotPublisher publisher,
+        SecretFiles secrets,
+        TimeProvider time
+    )
     {
         _store = store;
         _current = current;
@@ -41,6 +46,7 @@ public sealed class ChangeAdmission
         await _turn.WaitAsync(cancellationToken);
         try
         {
+            using var span = Tracing.StartApply(request.Changes.Count);
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
@@ -58,7 +64,9 @@ public sealed class ChangeAdmission
 
                 if (attempt == Attempts)
                 {
-                    throw new StoreUnavailableException("Other servers wrote first, several times in a row. Nothing was written; try again.");
+                    throw new StoreUnavailableException(
+                        "Other servers wrote first, several times in a row. Nothing was written; try again."
+                    );
                 }
 
                 await _publisher.CatchUpAsync(cancellationToken);
@@ -76,11 +84,14 @@ public sealed class ChangeAdmission
             request.Author,
             request.Reason,
             _time.GetUtcNow(),
-            Activity.Current?.TraceId.ToHexString() ?? "",
+            Tracing.Current,
             NotesOf(request, (ChangeApplied)plan.Outcome),
             [.. plan.Written.Select(w => SnapshotPublisher.DocumentOf(w.Resource, w.Json))],
             [.. plan.Deleted.Select(d => d.Key)]
         );
+
+    /// <inheritdoc/>
+    public void Dispose() => _turn.Dispose();
 
     private static string NotesOf(ChangeRequest request, ChangeApplied applied)
     {

@@ -77,7 +77,12 @@ internal sealed class ChangePlan
             var change = changes[index];
             if (!_indexes.TryAdd(change.Key, index))
             {
-                Fault(index, "", "duplicate-object", $"{change.Key} stands twice in this request, first as object {_indexes[change.Key] + 1}. Keep one of them.");
+                Fault(
+                    index,
+                    "",
+                    "duplicate-object",
+                    $"{change.Key} stands twice in this request, first as object {_indexes[change.Key] + 1}. Keep one of them."
+                );
             }
 
             var current = _before.Desired.Find(change.Key);
@@ -243,7 +248,12 @@ internal sealed class ChangePlan
         var upstream = After.Desired.Find(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
         if (upstream?.Manifest.Spec is not UpstreamSpec spec)
         {
-            Fault(index, "/metadata/name", "upstream-not-found", $"Upstream/{resource.Key.Parent} does not exist. Create it first, or in the same request to /api/v1/apply.");
+            Fault(
+                index,
+                "/metadata/name",
+                "upstream-not-found",
+                $"Upstream/{resource.Key.Parent} does not exist. Create it first, or in the same request to /api/v1/apply."
+            );
             return;
         }
 
@@ -309,7 +319,13 @@ internal sealed class ChangePlan
             var index = IndexOf(key);
             foreach (var problem in compiled.Problems)
             {
-                var told = _indexes.ContainsKey(key) ? problem : problem with { Pointer = "", Message = $"{key}{problem.Pointer}: {problem.Message}" };
+                var told = _indexes.ContainsKey(key)
+                    ? problem
+                    : problem with
+                    {
+                        Pointer = "",
+                        Message = $"{key}{problem.Pointer}: {problem.Message}",
+                    };
                 Take(index, [told]);
             }
 
@@ -318,7 +334,12 @@ internal sealed class ChangePlan
                 var reference = new ResourceReference(resource.Type, resource.Name);
                 if (After.Compiled.OwnerOf(reference) is { } owner && owner != key)
                 {
-                    Conflict(index, "", "name-taken", $"{owner} already makes the {resource.Type.ShortName} resource '{resource.Name}'. Give one of them another name.");
+                    Conflict(
+                        index,
+                        "",
+                        "name-taken",
+                        $"{owner} already makes the {resource.Type.ShortName} resource '{resource.Name}'. Give one of them another name."
+                    );
                 }
             }
         }
@@ -354,7 +375,9 @@ internal sealed class ChangePlan
                 }
             }
 
-            impacts.AddRange(after.Where(a => !before.Any(b => b.Type == a.Type && b.Name == a.Name)).Select(a => new ResourceImpact(null, a)));
+            impacts.AddRange(
+                after.Where(a => !before.Any(b => b.Type == a.Type && b.Name == a.Name)).Select(a => new ResourceImpact(null, a))
+            );
         }
 
         impacts.Sort(

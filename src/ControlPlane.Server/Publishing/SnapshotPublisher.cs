@@ -6,6 +6,7 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Secrets;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -30,14 +31,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly CurrentSnapshots _snapshots;
     private readonly SecretFiles _secrets;
     private readonly LastGoodFile _lastGood;
+    private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<SnapshotPublisher> _logger;
 
     private readonly Lock _lock = new();
     private readonly Lane _changes = new(Pace);
     private readonly Lane _endpoints = new(TimeSpan.Zero);
-    private readonly Channel<bool> _timerSignal = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+    private readonly Channel<bool> _timerSignal = Channel.CreateBounded<bool>(
+        new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite }
+    );
     private readonly PriorityQueue<ResourceKey, DateTimeOffset> _due = new();
+    private TaskCompletionSource? _published;
 
     /// <summary>Creates the publisher.</summary>
     public SnapshotPublisher(
@@ -47,6 +52,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         CurrentSnapshots snapshots,
         SecretFiles secrets,
         LastGoodFile lastGood,
+        PublishingMetrics metrics,
         TimeProvider time,
         ILogger<SnapshotPublisher> logger
     )
@@ -57,12 +63,34 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _snapshots = snapshots;
         _secrets = secrets;
         _lastGood = lastGood;
+        _metrics = metrics;
         _time = time;
         _logger = logger;
     }
 
     /// <summary>Whether the store answered the last time it was asked; false means that this server serves from memory.</summary>
     public bool IsStoreReachable { get; private set; }
+
+    /// <summary>Completes when every change up to a revision is in the snapshots that the streams of proxies read.</summary>
+    internal async Task PublishedAsync(long revision, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task next;
+            lock (_lock)
+            {
+                if (_current.Desired.Revision >= revision && Math.Min(_changes.OldestRevision, _endpoints.OldestRevision) > revision)
+                {
+                    return;
+                }
+
+                _published ??= new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                next = _published.Task;
+            }
+
+            await next.WaitAsync(cancellationToken);
+        }
+    }
 
     /// <summary>Puts an admitted and committed change in force.</summary>
     /// <param name="before">The state that the change was worked out against.</param>
@@ -100,7 +128,11 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 var kept = whole.Documents.Select(d => d.Key).ToHashSet();
                 changes = new StoredChanges(
                     whole.Revision,
-                    [.. whole.Documents.Where(d => desired.Find(d.Key) is not { } known || known.Revision != d.Revision || known.Uid != d.Uid)],
+                    [
+                        .. whole.Documents.Where(d =>
+                            desired.Find(d.Key) is not { } known || known.Revision != d.Revision || known.Uid != d.Uid
+                        ),
+                    ],
                     [.. desired.All.Select(r => r.Key).Where(k => !kept.Contains(k))]
                 );
             }
@@ -123,7 +155,12 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _secrets.Changed += OnSecretChanged;
         try
         {
-            await Task.WhenAll(FollowStoreAsync(stoppingToken), FollowTimeAsync(stoppingToken), PublishAsync(_changes, stoppingToken), PublishAsync(_endpoints, stoppingToken));
+            await Task.WhenAll(
+                FollowStoreAsync(stoppingToken),
+                FollowTimeAsync(stoppingToken),
+                PublishAsync(_changes, stoppingToken),
+                PublishAsync(_endpoints, stoppingToken)
+            );
         }
         finally
         {
@@ -262,7 +299,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));
         }
 
-        PublishingMetrics.SnapshotBuild(_time.GetElapsedTime(started));
+        _metrics.SnapshotBuilt(_time.GetElapsedTime(started));
         foreach (var key in affected)
         {
             var result = compiled.Find(key);
@@ -291,7 +328,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
 
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
-        lane.Mark(affected);
+        lane.Mark(desired.Revision, affected);
     }
 
     private async Task PublishAsync(Lane lane, CancellationToken cancellationToken)
@@ -309,6 +346,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 }
 
                 Publish(dirty);
+                _published?.SetResult();
+                _published = null;
             }
 
             if (lane.Pace > TimeSpan.Zero)
@@ -318,7 +357,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private void Publish(IReadOnlyCollection<ResourceKey> changed)
+    private void Publish(HashSet<ResourceKey> changed)
     {
         if (changed.Count > 0)
         {
@@ -335,12 +374,17 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         public TimeSpan Pace { get; } = pace;
 
         /// <summary>Holds at most one signal: that something is dirty.</summary>
-        public Channel<bool> Signal { get; } = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+        public Channel<bool> Signal { get; } =
+            Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
+
+        /// <summary>The oldest revision of which something waits here; greater than any if nothing does.</summary>
+        public long OldestRevision { get; private set; } = long.MaxValue;
 
         public bool Holds(ResourceKey key) => _dirty.Contains(key);
 
-        public void Mark(IEnumerable<ResourceKey> keys)
+        public void Mark(long revision, IEnumerable<ResourceKey> keys)
         {
+            OldestRevision = Math.Min(OldestRevision, revision);
             _dirty.UnionWith(keys);
             Signal.Writer.TryWrite(true);
         }
@@ -349,6 +393,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         {
             var taken = _dirty;
             _dirty = [];
+            OldestRevision = long.MaxValue;
             return taken;
         }
     }
@@ -391,10 +436,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     [LoggerMessage(1001, LogLevel.Information, "Loaded {Objects} objects at revision {Revision} from {Store}")]
     private static partial void LogLoaded(ILogger logger, int objects, long revision, string store);
 
-    [LoggerMessage(1002, LogLevel.Warning, "The store {Store} is unavailable: {Reason}. Proxies are served from memory; writes are refused until it answers")]
+    [LoggerMessage(
+        1002,
+        LogLevel.Warning,
+        "The store {Store} is unavailable: {Reason}. Proxies are served from memory; writes are refused until it answers"
+    )]
     private static partial void LogStoreUnavailable(ILogger logger, string store, string reason);
 
-    [LoggerMessage(1003, LogLevel.Warning, "Loaded {Objects} objects at revision {Revision} from the last-good file; the store will be followed when it answers")]
+    [LoggerMessage(
+        1003,
+        LogLevel.Warning,
+        "Loaded {Objects} objects at revision {Revision} from the last-good file; the store will be followed when it answers"
+    )]
     private static partial void LogLoadedLastGood(ILogger logger, int objects, long revision);
 
     [LoggerMessage(1004, LogLevel.Error, "{Object} does not compile and is not in force; its last good state is: {Problems}")]

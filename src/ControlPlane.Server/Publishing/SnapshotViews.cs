@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Server.Discovery;
@@ -13,17 +15,17 @@ internal sealed class SnapshotViews(CurrentState state) : IViewSource
     // Written in Build and AdvanceAll, which CurrentSnapshots calls one at a time.
     private readonly Dictionary<ViewKey, ViewSnapshot> _views = [];
 
+    /// <summary>The groups that a node is in, by name.</summary>
+    public ImmutableArray<string> GroupsOf(NodeIdentity node) =>
+        [
+            .. state
+                .Desired.List(ResourceKind.NodeGroup)
+                .Where(g => ((NodeGroupSpec)g.Value.Manifest.Spec).Matches(node))
+                .Select(g => g.Key),
+        ];
+
     /// <inheritdoc/>
-    public ViewKey ViewOf(NodeIdentity node) =>
-        new(
-            string.Join(
-                ',',
-                state
-                    .Desired.List(ResourceKind.NodeGroup)
-                    .Where(g => NodeGroupMatcher.Matches((NodeGroupSpec)g.Value.Manifest.Spec, node))
-                    .Select(g => g.Key)
-            )
-        );
+    public ViewKey ViewOf(NodeIdentity node) => new(string.Join(',', GroupsOf(node)));
 
     /// <inheritdoc/>
     public Snapshot Build(ViewKey view)

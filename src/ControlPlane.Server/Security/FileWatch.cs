@@ -10,6 +10,9 @@ internal sealed class FileWatch : IDisposable
 {
     private static readonly TimeSpan PollInterval = TimeSpan.FromSeconds(5);
 
+    /// <summary>A file that is written is empty first: what follows so soon belongs to the same change.</summary>
+    private static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(50);
+
     private readonly string[] _paths;
     private readonly Action _changed;
     private readonly Lock _lock = new();
@@ -19,19 +22,18 @@ internal sealed class FileWatch : IDisposable
 
     /// <summary>Starts to watch.</summary>
     /// <param name="paths">The files; they may come and go.</param>
-    /// <param name="time">Clock of the poll.</param>
+    /// <param name="time">Clock of poll and settling.</param>
     /// <param name="changed">Called after each change, one call at a time. A file may be half-written then: the call repeats when the rest is there.</param>
     public FileWatch(IEnumerable<string> paths, TimeProvider time, Action changed)
     {
         _paths = [.. paths];
         _changed = changed;
         _digest = Digest();
+        _timer = time.CreateTimer(_ => Check(), null, PollInterval, PollInterval);
         foreach (var folder in _paths.Select(p => Path.GetDirectoryName(Path.GetFullPath(p))!).Distinct(StringComparer.Ordinal))
         {
             TryWatch(folder);
         }
-
-        _timer = time.CreateTimer(_ => Check(), null, PollInterval, PollInterval);
     }
 
     public void Dispose()
@@ -46,9 +48,9 @@ internal sealed class FileWatch : IDisposable
         try
         {
             watcher = new FileSystemWatcher(folder);
-            watcher.Changed += (_, _) => Check();
-            watcher.Created += (_, _) => Check();
-            watcher.Renamed += (_, _) => Check();
+            watcher.Changed += (_, _) => _timer.Change(Settle, PollInterval);
+            watcher.Created += (_, _) => _timer.Change(Settle, PollInterval);
+            watcher.Renamed += (_, _) => _timer.Change(Settle, PollInterval);
             watcher.EnableRaisingEvents = true;
             _watchers.Add(watcher);
         }

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using ControlPlane.Server.Discovery;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
@@ -51,13 +52,8 @@ internal static class Listeners
         limits.MaxRequestLineSize = 8 * 1024;
         limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
         limits.KeepAliveTimeout = TimeSpan.FromMinutes(2);
-        // Streams of proxies may be silent for hours, in both directions, and these rates hold for a whole server. What is slow on the API is ended by its request time-out.
-        limits.MinRequestBodyDataRate = null;
-        limits.MinResponseDataRate = null;
-        // A proxy whose machine is gone sends no FIN: ask, so that its stream ends within a minute (T-08).
-        limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);
-        limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
-        limits.Http2.MaxStreamsPerConnection = 100;
+        // Limits hold for both listeners. What is slow on the API is ended by its request time-out.
+        limits.ConfigureForDiscovery();
 
         Listen(
             kestrel,

@@ -396,8 +396,11 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     /// <summary>Begins a transaction that sees one moment of the database.</summary>
     protected abstract Task<DbTransaction> BeginSnapshotAsync(DbConnection connection, CancellationToken cancellationToken);
 
-    /// <summary>Runs a read again if a pooled connection turned out to be dead.</summary>
-    protected virtual Task<T> ReadAsync<T>(Func<Task<T>> read) => read();
+    /// <summary>
+    /// Runs a read, which calls its argument when the database has begun to answer. Where it can happen, guards against dead connections in the pool and
+    /// against waiting for too long.
+    /// </summary>
+    protected virtual Task<T> ReadAsync<T>(Func<Action, Task<T>> read) => read(() => { });
 
     /// <summary>Executes one statement that writes; its transaction is its own.</summary>
     protected abstract Task<int> ExecuteAsync(string sql, (string Name, object Value)[] parameters, CancellationToken cancellationToken);
@@ -449,11 +452,12 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
         CancellationToken cancellationToken
     ) =>
         TranslateAsync(() =>
-            ReadAsync(async () =>
+            ReadAsync(async answered =>
             {
                 await using var connection = await OpenAsync(cancellationToken);
                 await using var command = Command(connection, sql, parameters);
                 await using var row = await command.ExecuteReaderAsync(cancellationToken);
+                answered();
                 var results = new List<T>();
                 while (await row.ReadAsync(cancellationToken))
                 {
@@ -496,9 +500,9 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
 
     private sealed record Horizon(long Oldest, long NewOldest);
 
-    [LoggerMessage(1101, LogLevel.Warning, "Lost the store's change feed; reconnecting until it answers. {Reason}")]
+    [LoggerMessage(2101, LogLevel.Warning, "Lost the store's change feed; reconnecting until it answers. {Reason}")]
     private static partial void LogLost(ILogger logger, string reason);
 
-    [LoggerMessage(1102, LogLevel.Information, "The change feed of {Store} works again")]
+    [LoggerMessage(2102, LogLevel.Information, "The change feed of {Store} works again")]
     private static partial void LogRegained(ILogger logger, string store);
 }

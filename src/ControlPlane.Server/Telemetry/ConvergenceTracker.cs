@@ -8,53 +8,44 @@ namespace ControlPlane.Server.Telemetry;
 /// Remembers which commit put a version in force, so that the acknowledgement of that version tells how long the change took, and becomes a span of the
 /// trace that the change began. Holds the newest <see cref="Capacity"/> versions: one that a proxy acknowledges later than that is not measured.
 /// </summary>
-internal sealed class ConvergenceTracker(PublishingMetrics metrics)
+internal sealed class ConvergenceTracker(PublishingMetrics metrics, TimeProvider time)
 {
     /// <summary>Versions that are remembered: a burst of changes to all types in a few views, for longer than a proxy takes to answer.</summary>
     public const int Capacity = 4096;
 
-    private readonly ConcurrentDictionary<(ResourceType, UInt128), Commit> _commits = [];
-    private readonly ConcurrentQueue<(ResourceType, UInt128)> _order = [];
+    private readonly ConcurrentDictionary<(ResourceType Type, UInt128 Version), Commit> _commits = [];
+    private readonly ConcurrentQueue<(ResourceType Type, UInt128 Version)> _order = [];
 
     private sealed record Commit(DateTimeOffset At, ActivityContext Trace);
 
-    /// <summary>A set of resources was put in force. Called before any stream can see it.</summary>
-    /// <param name="type">Type of the set.</param>
-    /// <param name="version">Version of the whole set.</param>
+    /// <summary>A snapshot is about to be put in force. The current span is that of the change.</summary>
+    /// <param name="change">What differs.</param>
     /// <param name="committedAt">When the revision behind it was committed.</param>
-    /// <param name="trace">The span of the commit; default if it is not traced.</param>
-    public void Published(ResourceType type, UInt128 version, DateTimeOffset committedAt, ActivityContext trace)
+    public void Publishing(SnapshotChange change, DateTimeOffset committedAt)
     {
-        var key = (type, version);
-        if (!_commits.TryAdd(key, new Commit(committedAt, trace)))
+        var commit = new Commit(committedAt, Activity.Current?.Context ?? default);
+        foreach (var type in ResourceType.All)
         {
-            // A state came back, for example by a rollback: the newest commit counts, in the old one's place.
-            _commits[key] = new Commit(committedAt, trace);
-            return;
-        }
-
-        _order.Enqueue(key);
-        if (_order.Count > Capacity && _order.TryDequeue(out var oldest))
-        {
-            _commits.TryRemove(oldest, out _);
+            if (!change.Changes[type.Index].IsEmpty)
+            {
+                Remember((type, change.After[type].Digest), commit);
+            }
         }
     }
 
-    /// <summary>A proxy answered a response. Answers that repeat an acknowledged version are not to be reported.</summary>
+    /// <summary>A proxy answered a response. Answers that repeat what was acknowledged before are not to be reported.</summary>
     /// <param name="type">Type of the response.</param>
     /// <param name="version">The version that was answered.</param>
+    /// <param name="sinceSent">Time from the response to its answer.</param>
     /// <param name="node">Id of the proxy; goes into the span alone.</param>
-    /// <param name="streamOpenedAt">When the stream began: what a proxy is given because it connects did not converge, it was in force already.</param>
-    /// <param name="sentAt">When the response was written.</param>
-    /// <param name="answeredAt">When the answer was read.</param>
-    /// <param name="refusal">Null for an ACK; of a NACK the redacted reason, which ends the span but is no convergence.</param>
+    /// <param name="streamOpenedAt">When the stream began: what a proxy is given because it connects was in force already, and did not take that long.</param>
+    /// <param name="refusal">Null for an ACK; of a NACK the redacted reason. A refusal ends the span but is no convergence.</param>
     public void Answered(
         ResourceType type,
         UInt128 version,
+        TimeSpan sinceSent,
         string node,
         DateTimeOffset streamOpenedAt,
-        DateTimeOffset sentAt,
-        DateTimeOffset answeredAt,
         string? refusal = null
     )
     {
@@ -63,12 +54,29 @@ internal sealed class ConvergenceTracker(PublishingMetrics metrics)
             return;
         }
 
+        var now = time.GetUtcNow();
         if (refusal is null)
         {
             // Never negative: the commit may carry another server's clock.
-            metrics.Converged(type, answeredAt > commit.At ? answeredAt - commit.At : TimeSpan.Zero);
+            metrics.Converged(type, now > commit.At ? now - commit.At : TimeSpan.Zero);
         }
 
-        Tracing.Pushed(commit.Trace, type, node, sentAt, answeredAt, refusal);
+        Tracing.Answered(commit.Trace, type, node, now - sinceSent, now, refusal);
+    }
+
+    private void Remember((ResourceType Type, UInt128 Version) key, Commit commit)
+    {
+        if (!_commits.TryAdd(key, commit))
+        {
+            // A state came back, for example by a rollback: the newest commit counts, in the old one's place.
+            _commits[key] = commit;
+            return;
+        }
+
+        _order.Enqueue(key);
+        if (_order.Count > Capacity && _order.TryDequeue(out var oldest))
+        {
+            _commits.TryRemove(oldest, out _);
+        }
     }
 }

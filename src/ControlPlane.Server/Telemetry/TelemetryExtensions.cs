@@ -20,12 +20,15 @@ internal static class TelemetryExtensions
     /// </summary>
     private const int MaxUpstreamSeries = 20_000;
 
+    // Meter and span source of the discovery services.
+    private const string DiscoveryName = "ControlPlane.Discovery";
+
     private static readonly string[] Meters =
     [
         PublishingMetrics.MeterName,
         StoreMetrics.MeterName,
         UpstreamMetrics.MeterName,
-        "ControlPlane.Discovery",
+        DiscoveryName,
         "Npgsql",
     ];
 
@@ -58,8 +61,7 @@ internal static class TelemetryExtensions
             telemetry
                 .WithTracing(traces =>
                     traces
-                        .AddSource(Tracing.SourceName)
-                        .AddSource("Npgsql")
+                        .AddSource(Tracing.SourceName, DiscoveryName, "Npgsql")
                         .AddAspNetCoreInstrumentation(options => options.Filter = context => IsTraced(context.Request.Path))
                 )
                 .UseOtlpExporter();

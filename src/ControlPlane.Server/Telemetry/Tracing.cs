@@ -4,12 +4,12 @@ using ControlPlane.Core.Snapshots;
 namespace ControlPlane.Server.Telemetry;
 
 /// <summary>
-/// The spans of a change: <c>apply</c> (validation and commit, a child of the HTTP request), <c>publish</c>, and one <c>push</c> per proxy and type, from the
-/// response's first byte to the proxy's answer. Nothing is made, and nothing costs, while no collector is configured.
+/// The spans of a change: <c>apply</c> (validation and commit, a child of the HTTP request), <c>publish</c> (compiling and putting in force) and one
+/// <c>ack</c> per proxy and type, from the response to its answer. None is made, and none costs anything, while no collector is configured.
 /// </summary>
 internal static class Tracing
 {
-    /// <summary>Name of the source of all spans that are our own.</summary>
+    /// <summary>Name of the source of these spans.</summary>
     public const string SourceName = "ControlPlane";
 
     /// <summary>Starts spans; <see cref="ActivitySource.StartActivity(string, ActivityKind)"/> gives null while nobody listens.</summary>
@@ -23,25 +23,17 @@ internal static class Tracing
         ActivityContext.TryParse(traceParent, traceState: null, isRemote: true, out var context) ? context : default;
 
     /// <summary>Starts the span of a change that somebody asked for. It is the parent of all that comes of the change.</summary>
-    public static Activity? StartApply(int objects)
-    {
-        var activity = Source.StartActivity("apply");
-        activity?.SetTag("objects", objects);
-        return activity;
-    }
+    /// <param name="objects">How many objects the change is about.</param>
+    public static Activity? StartApply(int objects) => Source.StartActivity("apply")?.SetTag("objects", objects);
 
     /// <summary>Starts the span of compiling and putting in force what a revision touched.</summary>
-    /// <param name="trace">The span of the commit; default starts a trace.</param>
+    /// <param name="trace">The span of the commit, where it is not the current one; default continues the current trace.</param>
     /// <param name="revision">The revision.</param>
-    public static Activity? StartPublish(ActivityContext trace, long revision)
-    {
-        var activity = Source.StartActivity("publish", ActivityKind.Internal, trace);
-        activity?.SetTag("revision", revision);
-        return activity;
-    }
+    public static Activity? StartPublish(ActivityContext trace, long revision) =>
+        Source.StartActivity("publish", ActivityKind.Internal, trace)?.SetTag("revision", revision);
 
-    /// <summary>Records the whole span of a response that was answered.</summary>
-    public static void Pushed(
+    /// <summary>Records the span of a response that was answered.</summary>
+    public static void Answered(
         ActivityContext trace,
         ResourceType type,
         string node,
@@ -50,25 +42,17 @@ internal static class Tracing
         string? refusal
     )
     {
-        // A change that is not traced makes no traces of its pushes either: there would be one for every proxy.
+        // A change that is not traced begins no traces here: there would be one for every proxy.
         if (trace == default)
         {
             return;
         }
 
-        using var activity = Source.StartActivity("push", ActivityKind.Client, trace, startTime: sentAt);
-        if (activity is null)
-        {
-            return;
-        }
-
-        activity.SetTag("xds.resource_type", type.ShortName);
-        activity.SetTag("xds.node.id", node);
-        if (refusal is not null)
-        {
-            activity.SetStatus(ActivityStatusCode.Error, refusal);
-        }
-
-        activity.SetEndTime(answeredAt.UtcDateTime);
+        using var activity = Source.StartActivity("ack", ActivityKind.Client, trace, startTime: sentAt);
+        activity
+            ?.SetTag("xds.resource_type", type.ShortName)
+            .SetTag("xds.node.id", node)
+            .SetStatus(refusal is null ? ActivityStatusCode.Unset : ActivityStatusCode.Error, refusal)
+            .SetEndTime(answeredAt.UtcDateTime);
     }
 }

@@ -19,10 +19,12 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     // Any number that no other application in the database is likely to use: "envoy" in ASCII.
     private const long MigrationLock = 0x656e766f79;
 
-    // Together they bound what a caller waits for a database that does not answer, at about five seconds.
+    // Together they bound what a caller waits for a database that does not answer, at about five seconds. A command that is too slow is cancelled on the
+    // server; where that is silent Npgsql tries for long to reach it, and the caller does not wait for the end of that.
     private const int ConnectSeconds = 3;
     private const int CommandSeconds = 3;
     private const int CancellationMilliseconds = 500;
+    private static readonly TimeSpan CallerPatience = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan OutcomePatience = TimeSpan.FromMilliseconds(1500);
     private static readonly TimeSpan OutcomeRetry = TimeSpan.FromMilliseconds(100);
 
@@ -74,6 +76,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         Default("Timeout", () => settings.Timeout = ConnectSeconds);
         Default("Command Timeout", () => settings.CommandTimeout = CommandSeconds);
         Default("Cancellation Timeout", () => settings.CancellationTimeout = CancellationMilliseconds);
+        Default("Maximum Pool Size", () => settings.MaxPoolSize = 32);
         Default("Max Auto Prepare", () => settings.MaxAutoPrepare = 32);
         Default("Auto Prepare Min Usages", () => settings.AutoPrepareMinUsages = 2);
         _dataSource = new NpgsqlDataSourceBuilder(settings.ConnectionString).Build();
@@ -136,29 +139,48 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     protected override async Task<bool> TryCommitAsync(WriteBatch batch, CancellationToken cancellationToken)
     {
         var commitId = Guid.NewGuid();
+        var large = TimeSpan.FromSeconds((batch.Writes.Count + batch.Deletes.Count) / DocumentsPerSecond);
         for (var attempt = 1; ; attempt++)
         {
-            await using var connection = await _dataSource.OpenConnectionAsync(cancellationToken);
-            await using var commit = CommitBatch(connection, batch, commitId);
+            var connection = await _dataSource.OpenConnectionAsync(cancellationToken);
             var processId = connection.ProcessID;
             try
             {
-                await commit.ExecuteNonQueryAsync(CancellationToken.None);
-                return commit.BatchCommands[0].RecordsAffected > 0;
+                return await PatientlyAsync(_ => ExecuteCommitAsync(connection, batch, commitId, large), CallerPatience + large);
             }
-            catch (Exception e) when (connection.FullState.HasFlag(ConnectionState.Broken) || connection.State != ConnectionState.Open)
+            catch (Exception e) when (e is ConnectionBrokenException or TimeoutException)
             {
                 if (await WasCommittedAsync(batch.BaseRevision + 1, commitId, processId, e))
                 {
                     return true;
                 }
 
-                if (attempt > 1 || PostgresFaults.IsTimeout(e))
+                if (attempt > 1 || e is TimeoutException)
                 {
                     throw;
                 }
 
                 // The connection had died in the pool, as after a restart of the database.
+            }
+        }
+    }
+
+    /// <summary>Executes the batch and closes the connection.</summary>
+    /// <exception cref="ConnectionBrokenException">It is not known whether the commit was made; after any other exception it was not.</exception>
+    private static async Task<bool> ExecuteCommitAsync(NpgsqlConnection connection, WriteBatch batch, Guid commitId, TimeSpan large)
+    {
+        await using (connection)
+        {
+            await using var commit = CommitBatch(connection, batch, commitId);
+            commit.Timeout = CommandSeconds + (int)large.TotalSeconds;
+            try
+            {
+                await commit.ExecuteNonQueryAsync(CancellationToken.None);
+                return commit.BatchCommands[0].RecordsAffected > 0;
+            }
+            catch (Exception e) when (connection.State != ConnectionState.Open)
+            {
+                throw new ConnectionBrokenException(e);
             }
         }
     }
@@ -289,6 +311,20 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         await _dataSource.OpenConnectionAsync(cancellationToken);
 
     /// <inheritdoc/>
+    protected override async Task<T> ReadAsync<T>(Func<Action, Task<T>> read)
+    {
+        try
+        {
+            return await PatientlyAsync(read, CallerPatience);
+        }
+        catch (NpgsqlException e) when (PostgresFaults.IsConnectionLost(e))
+        {
+            // Npgsql empties its pool when a connection in it proves dead, so that the second is a new one.
+            return await PatientlyAsync(read, CallerPatience);
+        }
+    }
+
+    /// <inheritdoc/>
     protected override async Task<DbTransaction> BeginSnapshotAsync(DbConnection connection, CancellationToken cancellationToken) =>
         await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, cancellationToken);
 
@@ -306,7 +342,8 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     }
 
     /// <inheritdoc/>
-    protected override string? WhyUnavailable(Exception exception) => PostgresFaults.WhyUnavailable(exception);
+    protected override string? WhyUnavailable(Exception exception) =>
+        PostgresFaults.WhyUnavailable(exception is ConnectionBrokenException ? exception.InnerException! : exception);
 
     private static NpgsqlBatch CommitBatch(NpgsqlConnection connection, WriteBatch batch, Guid commitId)
     {
@@ -366,18 +403,27 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         }
     }
 
+    /// <summary>Waits for an operation until it has ended or said that the answer has begun, but no longer; what is abandoned ends by itself.</summary>
+    private async Task<T> PatientlyAsync<T>(Func<Action, Task<T>> operation, TimeSpan patience)
+    {
+        var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var running = operation(() => answered.TrySetResult());
+        await Task.WhenAny(running, answered.Task).WaitAsync(patience, Time);
+        return await running;
+    }
+
     /// <summary>
     /// Finds out how a commit ended whose connection broke. The server process that ran it is ended first: it might commit later otherwise, as when it
     /// still waits for a lock.
     /// </summary>
     private async Task<bool> WasCommittedAsync(long revision, Guid commitId, int processId, Exception cause)
     {
-        var started = Time.GetTimestamp();
+        using var patience = new CancellationTokenSource(OutcomePatience, Time);
         while (true)
         {
             try
             {
-                await using var connection = await _dataSource.OpenConnectionAsync();
+                await using var connection = await _dataSource.OpenConnectionAsync(patience.Token);
                 await using var end = new NpgsqlCommand(
                     "SELECT bool_and(pg_terminate_backend(pid, 1000)) FROM pg_stat_activity WHERE pid = $1 AND usename = current_user AND datname = current_database()",
                     connection
@@ -385,31 +431,24 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
                 {
                     Parameters = { new NpgsqlParameter<int> { TypedValue = processId } },
                 };
-                if (await end.ExecuteScalarAsync() is not false)
+                if (await end.ExecuteScalarAsync(patience.Token) is not false)
                 {
-                    await using var find = new NpgsqlCommand(
-                        "SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2",
-                        connection
-                    )
+                    await using var find = new NpgsqlCommand("SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2", connection)
                     {
-                        Parameters =
-                        {
-                            new NpgsqlParameter<long> { TypedValue = revision },
-                            new NpgsqlParameter<Guid> { TypedValue = commitId },
-                        },
+                        Parameters = { new NpgsqlParameter<long> { TypedValue = revision }, new NpgsqlParameter<Guid> { TypedValue = commitId } },
                     };
-                    return await find.ExecuteScalarAsync() is > 0L;
+                    return await find.ExecuteScalarAsync(patience.Token) is > 0L;
                 }
             }
-            catch (Exception e) when (WhyUnavailable(e) is not null)
+            catch (Exception e) when (e is OperationCanceledException || WhyUnavailable(e) is not null)
             {
-                // Asked again below, as long as there is patience.
+                // The database is still away, or patience is at its end: see below.
             }
 
-            if (Time.GetElapsedTime(started) > OutcomePatience)
+            if (patience.IsCancellationRequested)
             {
                 throw new StoreUnavailableException(
-                    $"{Description}: the connection was lost during a write, and whether it was written is not known: {WhyUnavailable(cause)}",
+                    $"{Description}: the connection was lost during a write, and whether it was written is not known ({WhyUnavailable(cause)})",
                     cause
                 )
                 {
@@ -420,4 +459,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
             await Task.Delay(OutcomeRetry, Time);
         }
     }
+
+    /// <summary>A connection broke while a commit was under way.</summary>
+    private sealed class ConnectionBrokenException(Exception cause) : Exception(cause.Message, cause);
 }
