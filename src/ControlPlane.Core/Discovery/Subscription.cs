@@ -510,7 +510,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         if (Wildcard && _allDirty && _base.Count == 0 && _sent.Count == 0 && _initialVersions is null && _parked is null)
         {
             List<string> missing =
-                IsDelta && _resend is not null ? [.. _resend.Where(name => set.Find(name) is null).Order(StringComparer.Ordinal).Select(AsWritten)] : [];
+                IsDelta && _resend is not null
+                    ? [.. _resend.Where(name => set.Find(name) is null).Order(StringComparer.Ordinal).Select(AsWritten)]
+                    : [];
             _base = set;
             Settle();
             sent = new SentResponse(nonces.Next(), set.Digest, now, set.Count > 0 ? set : null, [], isTrial: false)

@@ -13,7 +13,6 @@ using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
 using EnvoySecret = Envoy.Extensions.TransportSockets.Tls.V3.Secret;
-using Redaction = ControlPlane.Server.Security.Redaction;
 
 namespace ControlPlane.Server.Admin;
 

@@ -8,7 +8,6 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
-using Redaction = ControlPlane.Server.Security.Redaction;
 
 namespace ControlPlane.Server.Admin;
 

@@ -17,12 +17,7 @@ internal sealed class SnapshotViews(CurrentState state) : IViewSource
 
     /// <summary>The groups that a node is in, by name.</summary>
     public ImmutableArray<string> GroupsOf(NodeIdentity node) =>
-        [
-            .. state
-                .Desired.List(ResourceKind.NodeGroup)
-                .Where(g => ((NodeGroupSpec)g.Value.Manifest.Spec).Matches(node))
-                .Select(g => g.Key),
-        ];
+        [.. state.Desired.List(ResourceKind.NodeGroup).Where(g => ((NodeGroupSpec)g.Value.Manifest.Spec).Matches(node)).Select(g => g.Key)];
 
     /// <inheritdoc/>
     public ViewKey ViewOf(NodeIdentity node) => new(string.Join(',', GroupsOf(node)));
