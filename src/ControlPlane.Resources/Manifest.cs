@@ -35,6 +35,13 @@ public abstract record ResourceSpec
     public virtual IEnumerable<SpecReference> References() => [];
 }
 
+/// <summary>A spec that becomes resources of proxies: it says which.</summary>
+public interface INodeScoped
+{
+    /// <summary>Names of the node groups whose members get the resources; empty for every node.</summary>
+    ImmutableArray<string> NodeGroups { get; }
+}
+
 /// <summary>One mention of another object in a spec.</summary>
 /// <param name="Pointer">JSON pointer from the manifest's root, for example <c>/spec/tls/caSecret</c>.</param>
 /// <param name="Target">The object that must exist.</param>

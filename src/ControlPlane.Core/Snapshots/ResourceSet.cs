@@ -27,7 +27,7 @@ public sealed class ResourceSet
     public string Version { get; }
 
     /// <summary><see cref="Version"/> as a number.</summary>
-    internal UInt128 Digest { get; }
+    public UInt128 Digest { get; }
 
     /// <summary>
     /// Every resource's <see cref="EncodedResource.DeltaEntry"/> in one piece, by name: what a stream without any of them is sent. Made when it is first
