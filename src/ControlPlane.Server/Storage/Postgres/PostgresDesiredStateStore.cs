@@ -292,9 +292,10 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         await using var head = new NpgsqlCommand("SELECT revision FROM head", connection);
         while (true)
         {
-            signal((long)(await head.ExecuteScalarAsync(cancellationToken))!);
+            var revision = (long)(await head.ExecuteScalarAsync(cancellationToken))!;
             using var poll = new CancellationTokenSource(PollInterval, Time);
             using var wait = CancellationTokenSource.CreateLinkedTokenSource(poll.Token, cancellationToken);
+            signal(revision);
             try
             {
                 while (true)
@@ -433,9 +434,16 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
                 };
                 if (await end.ExecuteScalarAsync(patience.Token) is not false)
                 {
-                    await using var find = new NpgsqlCommand("SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2", connection)
+                    await using var find = new NpgsqlCommand(
+                        "SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2",
+                        connection
+                    )
                     {
-                        Parameters = { new NpgsqlParameter<long> { TypedValue = revision }, new NpgsqlParameter<Guid> { TypedValue = commitId } },
+                        Parameters =
+                        {
+                            new NpgsqlParameter<long> { TypedValue = revision },
+                            new NpgsqlParameter<Guid> { TypedValue = commitId },
+                        },
                     };
                     return await find.ExecuteScalarAsync(patience.Token) is > 0L;
                 }
