@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Validation;
@@ -120,4 +121,10 @@ public sealed record ResourceImpact(EncodedResource? Before, EncodedResource? Af
 /// <param name="Revision">The newest revision now.</param>
 /// <param name="Written">Objects that were written.</param>
 /// <param name="Deleted">Objects that are gone, as they were.</param>
-public sealed record RevisionApplied(long Revision, ImmutableArray<StoredResource> Written, ImmutableArray<StoredResource> Deleted);
+/// <param name="Before">The state before, to see how an object was.</param>
+public sealed record RevisionApplied(
+    long Revision,
+    ImmutableArray<StoredResource> Written,
+    ImmutableArray<StoredResource> Deleted,
+    DesiredState Before
+);

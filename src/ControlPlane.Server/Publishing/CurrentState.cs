@@ -18,10 +18,16 @@ public sealed class CurrentState
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource _loaded = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private ImmutableArray<Channel<RevisionApplied>> _watchers = [];
-    private DesiredState _desired = DesiredState.Empty;
+    private StatePair _pair = new(DesiredState.Empty, CompiledState.Empty);
 
-    /// <summary>The state in force.</summary>
-    public DesiredState Desired => Volatile.Read(ref _desired);
+    /// <summary>The desired state in force.</summary>
+    public DesiredState Desired => Pair.Desired;
+
+    /// <summary>What each object of <see cref="Desired"/> became.</summary>
+    public CompiledState Compiled => Pair.Compiled;
+
+    /// <summary>Both, of one moment.</summary>
+    public StatePair Pair => Volatile.Read(ref _pair);
 
     /// <summary>Completes when the first complete state is there, from the database or from the last-good file. Nothing is served before.</summary>
     public Task Loaded => _loaded.Task;
@@ -54,22 +60,30 @@ public sealed class CurrentState
         }
     }
 
-    /// <summary>Puts a successor in force and tells the watchers.</summary>
-    internal void Advance(DesiredState desired, ImmutableArray<StoredResource> written, ImmutableArray<StoredResource> deleted)
+    /// <summary>Puts a successor in force and tells the watchers; a successor of the same revision (time or a secret's file changed) is not told.</summary>
+    internal void Advance(StatePair pair, ImmutableArray<StoredResource> written, ImmutableArray<StoredResource> deleted)
     {
         lock (_lock)
         {
-            Volatile.Write(ref _desired, desired);
-            var applied = new RevisionApplied(desired.Revision, written, deleted);
-            foreach (var watcher in _watchers)
+            var before = _pair.Desired;
+            Volatile.Write(ref _pair, pair);
+            if (pair.Desired.Revision != before.Revision)
             {
-                if (!watcher.Writer.TryWrite(applied))
+                var applied = new RevisionApplied(pair.Desired.Revision, written, deleted, before);
+                foreach (var watcher in _watchers)
                 {
-                    watcher.Writer.TryComplete();
+                    if (!watcher.Writer.TryWrite(applied))
+                    {
+                        watcher.Writer.TryComplete();
+                    }
                 }
             }
         }
-
-        _loaded.TrySetResult();
     }
+
+    /// <summary>Says that the first complete state is there.</summary>
+    internal void SetLoaded() => _loaded.TrySetResult();
 }
+
+/// <summary>A desired state and what it compiled to.</summary>
+public sealed record StatePair(DesiredState Desired, CompiledState Compiled);

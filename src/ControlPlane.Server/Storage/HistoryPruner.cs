@@ -42,9 +42,9 @@ internal sealed partial class HistoryPruner(
         }
     }
 
-    [LoggerMessage(1121, LogLevel.Information, "Forgot {Revisions} revisions that are past the retention limits")]
+    [LoggerMessage(2121, LogLevel.Information, "Forgot {Revisions} revisions that are past the retention limits")]
     private static partial void LogPruned(ILogger logger, long revisions);
 
-    [LoggerMessage(1122, LogLevel.Warning, "Old history was not pruned, and will be tried again in an hour: {Reason}")]
+    [LoggerMessage(2122, LogLevel.Warning, "Old history was not pruned, and will be tried again in an hour: {Reason}")]
     private static partial void LogNotPruned(ILogger logger, string reason);
 }

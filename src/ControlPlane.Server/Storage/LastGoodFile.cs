@@ -146,9 +146,9 @@ internal sealed partial class LastGoodFile : BackgroundService
 
     private sealed record Offered(long Revision, IEnumerable<StoredDocument> Documents);
 
-    [LoggerMessage(1111, LogLevel.Error, "The last-good file {Path} is not used: {Reason}")]
+    [LoggerMessage(2111, LogLevel.Error, "The last-good file {Path} is not used: {Reason}")]
     private static partial void LogUnusable(ILogger logger, string path, string reason);
 
-    [LoggerMessage(1112, LogLevel.Error, "The last-good file {Path} could not be written: {Reason}")]
+    [LoggerMessage(2112, LogLevel.Error, "The last-good file {Path} could not be written: {Reason}")]
     private static partial void LogNotWritten(ILogger logger, string path, string reason);
 }

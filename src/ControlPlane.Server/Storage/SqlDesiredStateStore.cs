@@ -500,9 +500,9 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
 
     private sealed record Horizon(long Oldest, long NewOldest);
 
-    [LoggerMessage(1101, LogLevel.Warning, "Lost the store's change feed; reconnecting until it answers. {Reason}")]
+    [LoggerMessage(2101, LogLevel.Warning, "Lost the store's change feed; reconnecting until it answers. {Reason}")]
     private static partial void LogLost(ILogger logger, string reason);
 
-    [LoggerMessage(1102, LogLevel.Information, "The change feed of {Store} works again")]
+    [LoggerMessage(2102, LogLevel.Information, "The change feed of {Store} works again")]
     private static partial void LogRegained(ILogger logger, string store);
 }

@@ -1,3 +1,4 @@
+using ControlPlane.Server.Telemetry;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace ControlPlane.Server.Storage;
@@ -20,9 +21,11 @@ internal static class StorageExtensions
     {
         var create = StoreFactory.Parse(store);
         services.TryAddSingleton(TimeProvider.System);
-        services.AddSingleton(provider =>
-            create(provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILoggerFactory>())
-        );
+        services.AddSingleton<IDesiredStateStore>(provider => new MeasuredStore(
+            create(provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILoggerFactory>()),
+            provider.GetRequiredService<StoreMetrics>(),
+            provider.GetRequiredService<TimeProvider>()
+        ));
         services.AddSingleton(provider => new LastGoodFile(
             lastGoodPath,
             provider.GetRequiredService<TimeProvider>(),
