@@ -433,9 +433,16 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
                 };
                 if (await end.ExecuteScalarAsync(patience.Token) is not false)
                 {
-                    await using var find = new NpgsqlCommand("SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2", connection)
+                    await using var find = new NpgsqlCommand(
+                        "SELECT count(*) FROM revisions WHERE revision = $1 AND commit_id = $2",
+                        connection
+                    )
                     {
-                        Parameters = { new NpgsqlParameter<long> { TypedValue = revision }, new NpgsqlParameter<Guid> { TypedValue = commitId } },
+                        Parameters =
+                        {
+                            new NpgsqlParameter<long> { TypedValue = revision },
+                            new NpgsqlParameter<Guid> { TypedValue = commitId },
+                        },
                     };
                     return await find.ExecuteScalarAsync(patience.Token) is > 0L;
                 }

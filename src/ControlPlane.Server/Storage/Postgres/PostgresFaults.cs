@@ -24,8 +24,9 @@ internal static class PostgresFaults
 
     /// <summary>Whether an established connection ended, which one from the pool may have done long before.</summary>
     public static bool IsConnectionLost(Exception exception) =>
-        exception is PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown }
-            or NpgsqlException { InnerException: IOException };
+        exception
+            is PostgresException { SqlState: PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown }
+                or NpgsqlException { InnerException: IOException };
 
     // Classes of SQLSTATE: connections; resources (disk full, too many connections); shutdown and start; input and output;
     // a user or database that is refused; a conflict that a repetition resolves.
