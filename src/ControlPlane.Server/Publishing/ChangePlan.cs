@@ -26,17 +26,19 @@ internal sealed class ChangePlan
     private readonly ChangeRequest _request;
     private readonly StatePair _before;
     private readonly CompilationInputs _inputs;
+    private readonly IReadOnlyCollection<NodeIdentity> _nodes;
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
 
-    private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs)
+    private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs, IReadOnlyCollection<NodeIdentity> nodes)
     {
         _request = request;
         _before = before;
         _inputs = inputs;
+        _nodes = nodes;
         After = before;
     }
 
@@ -56,11 +58,20 @@ internal sealed class ChangePlan
     public bool Writes => Outcome is ChangeApplied && (!Written.IsEmpty || !Deleted.IsEmpty);
 
     /// <summary>Works out what a request does.</summary>
-    public static ChangePlan Make(ChangeRequest request, StatePair before, CompilationInputs inputs)
+    /// <param name="request">What is asked for.</param>
+    /// <param name="before">The state in force.</param>
+    /// <param name="inputs">Time and secrets.</param>
+    /// <param name="nodes">The connected nodes, whose extensions are looked at.</param>
+    public static ChangePlan Make(
+        ChangeRequest request,
+        StatePair before,
+        CompilationInputs inputs,
+        IReadOnlyCollection<NodeIdentity> nodes
+    )
     {
-        var draft = new ChangePlan(request, before, inputs) { Outcome = null! };
+        var draft = new ChangePlan(request, before, inputs, nodes) { Outcome = null! };
         var outcome = draft.Decide();
-        return new ChangePlan(request, before, inputs)
+        return new ChangePlan(request, before, inputs, nodes)
         {
             Outcome = outcome,
             After = draft.After,
@@ -338,6 +349,8 @@ internal sealed class ChangePlan
             {
                 continue;
             }
+
+            Take(IndexOf(key), CrossResourceRules.MissingExtensions(compiled, _nodes));
 
             // A fault of an object that is not in the request was caused by one that is: it is told on the first, with its name.
             var index = IndexOf(key);
