@@ -4,6 +4,7 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Server.Telemetry;
 using Grpc.Core;
 using Microsoft.Extensions.Options;
 
@@ -23,6 +24,7 @@ internal sealed partial class DiscoveryServer : BackgroundService
     private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
     private readonly SemaphoreSlim _connecting;
     private readonly NodeAuthorizer _authorize;
+    private readonly ConvergenceTracker? _convergence;
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
@@ -34,7 +36,8 @@ internal sealed partial class DiscoveryServer : BackgroundService
         IOptions<DiscoveryOptions> options,
         TimeProvider time,
         ILogger<DiscoveryServer> logger,
-        NodeAuthorizer? authorize = null
+        NodeAuthorizer? authorize = null,
+        ConvergenceTracker? convergence = null
     )
     {
         Snapshots = snapshots;
@@ -45,6 +48,7 @@ internal sealed partial class DiscoveryServer : BackgroundService
         IdentifierLength = Encoding.UTF8.GetByteCount(Options.Identifier);
         _logger = logger;
         _authorize = authorize ?? ((_, _) => null);
+        _convergence = convergence;
         _connecting = new SemaphoreSlim(Options.MaxConnecting);
     }
 
@@ -143,10 +147,16 @@ internal sealed partial class DiscoveryServer : BackgroundService
         {
             case AnswerKind.Ack:
                 Metrics.Acked(answer.Type);
+                if (answer.IsMove)
+                {
+                    _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                }
+
                 Nodes.Changed();
                 break;
             case AnswerKind.Nack:
                 Metrics.Nacked(answer.Type);
+                _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
                 LogRefused(
                     stream.Node!.Id,
                     answer.Type.ShortName,

@@ -222,7 +222,7 @@ internal sealed class ChangePlan
             var index = _indexes[resource.Key];
             foreach (var reference in resource.Manifest.Spec.References())
             {
-                if (After.Desired.Find(reference.Target) is null)
+                if (After.Desired.Find(reference.Target) is not { } target)
                 {
                     Fault(
                         index,
@@ -231,11 +231,20 @@ internal sealed class ChangePlan
                         $"{reference.Target} does not exist. Create it first, or in the same request to /api/v1/apply."
                     );
                 }
+                else if (reference.Misfit(target.Manifest.Spec) is { } misfit)
+                {
+                    Fault(index, misfit.Pointer, misfit.Code, misfit.Message);
+                }
             }
 
             if (DesiredState.IsSubResource(resource.Key.Kind))
             {
                 CheckParent(index, resource);
+            }
+
+            if (resource.Key.Kind == ResourceKind.Secret)
+            {
+                CheckUses(index, resource);
             }
         }
 
@@ -250,6 +259,21 @@ internal sealed class ChangePlan
                     "still-referenced",
                     $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first, or in the same request to /api/v1/apply."
                 );
+            }
+        }
+    }
+
+    /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
+    private void CheckUses(int index, StoredResource secret)
+    {
+        foreach (var referrer in After.Desired.Referrers(secret.Key).Where(r => !_indexes.ContainsKey(r)))
+        {
+            foreach (var reference in After.Desired.Find(referrer)!.Manifest.Spec.References().Where(r => r.Target == secret.Key))
+            {
+                if (reference.Misfit(secret.Manifest.Spec) is { } misfit)
+                {
+                    Conflict(index, "/spec", misfit.Code, $"{referrer} names this object at {misfit.Pointer}: {misfit.Message}");
+                }
             }
         }
     }

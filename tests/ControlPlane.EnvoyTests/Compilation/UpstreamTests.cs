@@ -74,7 +74,11 @@ public sealed class UpstreamTests
         await envoy.StartAsync(Bootstrap([Compile(upstream)]));
         await envoy.ReadyAsync();
 
-        await Eventually.Get("a check that passes", _ => envoy.StatAsync("cluster.cart.health_check.success"), passed => passed > 0);
+        await Eventually.Get(
+            "a check that passes",
+            token => envoy.StatAsync("cluster.cart.health_check.success", token),
+            passed => passed > 0
+        );
         Assert.Equal(0, await envoy.StatAsync("cluster.cart.health_check.failure"));
         Assert.Equal(("/readyz", $"127.0.0.1:{backend.Port}"), (backend.LastRequest!.Path, backend.LastRequest.Host));
     }
