@@ -9,7 +9,7 @@ namespace ControlPlane.Resources;
 /// A raw v3 resource, for what the friendly kinds do not say: given either as proto-JSON or, for messages that this server does not know, as bytes. The object's
 /// own name is free; the resource is served under the name inside its message, which may be any (<c>xdstp://</c> too).
 /// </summary>
-public sealed record EnvoyResourceSpec : ResourceSpec
+public sealed record EnvoyResourceSpec : ResourceSpec, INodeScoped
 {
     /// <summary>Names of the groups whose proxies get the resource; none means all.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];

@@ -111,6 +111,34 @@ public static class ManifestReader
         return new ManifestInput([.. roots.Select((root, index) => Bind(root, index, expected, validate: true))], problems);
     }
 
+    /// <summary>Reads one record that is no object of its own, such as the body of an order, by the same rules.</summary>
+    /// <returns>The record, or null where <paramref name="problems"/> has errors.</returns>
+    public static T? ReadRecord<T>(ReadOnlyMemory<byte> input, ManifestFormat format, ProblemCollector problems)
+        where T : class
+    {
+        var duplicates = new DuplicateKeys();
+        object? value = null;
+        try
+        {
+            var roots = Parse(input, format, ReadLimits.Default, duplicates).ToList();
+            if (roots is [var root])
+            {
+                ValueFormat.Of(typeof(T)).TryRead(root, new BindingContext(problems, root.Line, root.Column), out value);
+            }
+            else
+            {
+                problems.Error("", "one-object", $"The input holds {roots.Count} documents where one object was expected.");
+            }
+        }
+        catch (DocumentSyntaxException e)
+        {
+            problems.Add(new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column));
+        }
+
+        duplicates.Problems.ForEach(problems.Add);
+        return problems.HasErrors ? null : (T?)value;
+    }
+
     /// <summary>Reads one object that was written by <see cref="CanonicalForm"/>.</summary>
     internal static ManifestDocument ReadStored(ReadOnlySpan<byte> json)
     {

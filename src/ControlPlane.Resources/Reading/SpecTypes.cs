@@ -1,4 +1,8 @@
 using System.Collections.Frozen;
+using ControlPlane.Resources.Listeners;
+using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Reading;
@@ -19,8 +23,14 @@ public static class SpecTypes
 
     private static IEnumerable<SpecType> Table() =>
         [
+            Row<UpstreamSpec>(ResourceKind.Upstream, UpstreamValidator.Validate),
+            Row<EndpointSpec>(ResourceKind.Endpoint, EndpointValidator.Validate),
+            Row<OverrideSpec>(ResourceKind.Override, OverrideValidator.Validate),
+            Row<SecretSpec>(ResourceKind.Secret, SecretValidator.Validate),
             Row<NodeGroupSpec>(ResourceKind.NodeGroup, NodeGroupValidator.Validate),
             Row<EnvoyResourceSpec>(ResourceKind.EnvoyResource, EnvoyResourceValidator.Validate),
+            Row<RouteTableSpec>(ResourceKind.RouteTable, RouteTableValidator.Validate),
+            Row<ListenerSpec>(ResourceKind.Listener, ListenerValidator.Validate),
         ];
 
     private static SpecType Row<T>(ResourceKind kind, Action<T, ProblemCollector> validate)

@@ -5,7 +5,7 @@ using YamlDotNet.Core.Events;
 namespace ControlPlane.Resources.Reading;
 
 /// <summary>Writes JSON as block-style YAML that every YAML version reads alike: text is quoted as soon as any of them could take it for something else.</summary>
-internal static class YamlText
+public static class YamlText
 {
     private static readonly SearchValues<char> PlainCharacters = SearchValues.Create(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./"
@@ -14,9 +14,13 @@ internal static class YamlText
     /// <summary>Words that YAML 1.1 takes for booleans.</summary>
     private static readonly HashSet<string> OldBooleans = new(StringComparer.OrdinalIgnoreCase) { "y", "n", "yes", "no", "on", "off" };
 
+    // An object of the greatest depth must still fit into a list of an answer.
+    private static readonly ReadLimits Limits = ReadLimits.Default with { MaxDepth = 4 * ReadLimits.Default.MaxDepth };
+
+    /// <summary>One YAML document that holds what a JSON text holds.</summary>
     public static string OfJson(string json)
     {
-        var root = JsonDocumentParser.Parse(System.Text.Encoding.UTF8.GetBytes(json), ReadLimits.Default, new DuplicateKeys());
+        var root = JsonDocumentParser.Parse(System.Text.Encoding.UTF8.GetBytes(json), Limits, new DuplicateKeys());
         using var text = new StringWriter { NewLine = "\n" };
         var emitter = new Emitter(
             text,
