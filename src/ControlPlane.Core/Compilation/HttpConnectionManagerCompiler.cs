@@ -60,7 +60,7 @@ internal sealed class HttpConnectionManagerCompiler(
     /// <summary>The smallest manager that Envoy and gRPC's own xDS take: routes and a router.</summary>
     private HttpConnectionManager Manager(string routeTable, bool inline, string pointer)
     {
-        var manager = new HttpConnectionManager { StatPrefix = listener };
+        var manager = new HttpConnectionManager { StatPrefix = ListenerCompiler.StatPrefix(listener) };
         if (inline)
         {
             manager.RouteConfig = Inline(routeTable, $"{pointer}/routeTable");

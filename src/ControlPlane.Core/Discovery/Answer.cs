@@ -34,6 +34,12 @@ public readonly record struct Answer(AnswerKind Kind, ResourceType Type, UInt128
     /// <summary>What the client said, redacted. With an acknowledgement: it refused an earlier response, which this one has corrected (S-10).</summary>
     public string? Text { get; init; }
 
+    /// <summary>
+    /// Of an acknowledgement: the client held another version of this type and moves to this one now. False for what a client is given first, and for what
+    /// is sent once more.
+    /// </summary>
+    public bool IsMove { get; init; }
+
     /// <inheritdoc cref="Answer(AnswerKind, ResourceType, UInt128)"/>
     public Answer()
         : this(AnswerKind.None, ResourceType.Cluster, default) { }

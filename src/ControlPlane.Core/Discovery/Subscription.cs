@@ -780,6 +780,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 _unanswered.Clear();
             }
 
+            var isMove = _ackedAt is not null && _ackedVersion != response.Version;
             if (nonce == LastNonce || IsDelta)
             {
                 _ackedVersion = response.Version;
@@ -791,7 +792,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 NextTrial(set);
             }
 
-            return new Answer(AnswerKind.Ack, type, response.Version) { Elapsed = elapsed, Text = earlierRefusal };
+            return new Answer(AnswerKind.Ack, type, response.Version)
+            {
+                Elapsed = elapsed,
+                Text = earlierRefusal,
+                IsMove = isMove,
+            };
         }
 
         _unanswered.RemoveAt(at);

@@ -8,7 +8,7 @@ namespace ControlPlane.Resources.Secrets;
 /// A certificate with its key, a set of CAs, or other bytes that proxies need and nobody else may see. Compiles to one Secret of the object's name, served by SDS
 /// only to proxies that hold an object which refers to it. Exactly one of the four contents is given.
 /// </summary>
-public sealed record SecretSpec : ResourceSpec
+public sealed record SecretSpec : ResourceSpec, INodeScoped
 {
     /// <summary>Names of the node groups that may get this secret; empty means every proxy that refers to it.</summary>
     public ImmutableArray<string> NodeGroups { get; init; } = [];

@@ -43,11 +43,13 @@ internal static class HealthValidator
 
     private static void ValidateCheck(UpstreamSpec spec, HealthCheckSpec check, string pointer, ProblemCollector problems)
     {
-        object?[] kinds = [check.Http, check.Grpc, check.Tcp];
-        if (kinds.Count(k => k is not null) != 1)
-        {
-            problems.Error(pointer, "one-of", "A check is exactly one of 'http', 'grpc' and 'tcp'.");
-        }
+        problems.OneOf(
+            pointer,
+            isRequired: true,
+            ("http", check.Http is not null),
+            ("grpc", check.Grpc is not null),
+            ("tcp", check.Tcp is not null)
+        );
         ValidateTiming(check, pointer, problems);
         if (check.Port is { } port)
         {
@@ -222,15 +224,10 @@ internal static class HealthValidator
 
     private static void ValidatePayload(PayloadSpec payload, string pointer, ProblemCollector problems)
     {
-        if (payload.Text is null == payload.Hex is null)
-        {
-            problems.Error(pointer, "one-of", "Give exactly one of 'text' and 'hex'.");
-        }
-        else if (payload.Text is "" || payload.Hex is "")
-        {
-            problems.Error(pointer, "empty-payload", "The payload is empty: leave it out.");
-        }
-        else if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
+        problems.OneOf(pointer, isRequired: true, ("text", payload.Text is not null), ("hex", payload.Hex is not null));
+        problems.NotEmpty($"{pointer}/text", payload.Text);
+        problems.NotEmpty($"{pointer}/hex", payload.Hex);
+        if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
         {
             problems.Error($"{pointer}/hex", "invalid-hex", "These are not pairs of hexadecimal digits.");
         }

@@ -277,15 +277,14 @@ public static class UpstreamValidator
         if (spec.RetryBudget is { } budget)
         {
             problems.InRange($"{pointer}/retryBudget/percent", budget.Percent, 0, 100);
-            if (spec.MaxRetries is not null)
-            {
-                problems.Error(
-                    $"{pointer}/maxRetries",
-                    "exclusive",
-                    "With a retry budget Envoy ignores 'maxRetries': give one of the two."
-                );
-            }
         }
+        // With a budget Envoy ignores the number.
+        problems.OneOf(
+            pointer,
+            isRequired: false,
+            ("maxRetries", spec.MaxRetries is not null),
+            ("retryBudget", spec.RetryBudget is not null)
+        );
     }
 
     private static void WarnOfZero(uint? value, string pointer, ProblemCollector problems)
@@ -298,8 +297,7 @@ public static class UpstreamValidator
 
     private static void ValidateTls(UpstreamSpec spec, UpstreamTlsSpec tls, ProblemCollector problems)
     {
-        var trusts = (tls.CaSecret is null ? 0 : 1) + (tls.Ca is null ? 0 : 1) + (tls.InsecureSkipVerify ? 1 : 0);
-        if (trusts == 0)
+        if (tls is { CaSecret: null, Ca: null, InsecureSkipVerify: false })
         {
             problems.Error(
                 "/spec/tls",
@@ -307,10 +305,13 @@ public static class UpstreamValidator
                 "Nothing says which certificates to trust, and Envoy would then trust every one: give 'caSecret', or 'ca: system', or 'insecureSkipVerify: true'."
             );
         }
-        else if (trusts > 1)
-        {
-            problems.Error("/spec/tls", "exclusive", "Give one of 'caSecret', 'ca' and 'insecureSkipVerify'.");
-        }
+        problems.OneOf(
+            "/spec/tls",
+            isRequired: false,
+            ("caSecret", tls.CaSecret is not null),
+            ("ca", tls.Ca is not null),
+            ("insecureSkipVerify", tls.InsecureSkipVerify)
+        );
 
         if (tls.Sni is { } sni)
         {
@@ -349,7 +350,7 @@ public static class UpstreamValidator
         }
         for (var i = 0; i < tls.SubjectAltNames.Length; i++)
         {
-            ValidateSubjectAltName(tls.SubjectAltNames[i], $"/spec/tls/subjectAltNames/{i}", problems);
+            SubjectAltNameValidator.Validate(tls.SubjectAltNames[i], $"/spec/tls/subjectAltNames/{i}", problems);
         }
 
         if (tls.MinVersion > tls.MaxVersion)
@@ -379,27 +380,6 @@ public static class UpstreamValidator
             {
                 problems.Error($"/spec/tls/alpn/{i}", "out-of-range", "An ALPN protocol has 1 to 255 bytes, for example 'h2'.");
             }
-        }
-    }
-
-    private static void ValidateSubjectAltName(SubjectAltNameSpec spec, string pointer, ProblemCollector problems)
-    {
-        string?[] names = [spec.Dns, spec.Uri, spec.UriPrefix, spec.Ip];
-        if (names.Count(n => n is not null) != 1 || names.Any(n => n is ""))
-        {
-            problems.Error(pointer, "one-of", "Give exactly one of 'dns', 'uri', 'uriPrefix' and 'ip', and not an empty one.");
-        }
-        else if (spec.Dns is { } dns && !EndpointValidator.IsDnsName(dns))
-        {
-            problems.Error(
-                $"{pointer}/dns",
-                "invalid-dns-name",
-                $"{TextExcerpt.Quote(dns)} is not a DNS name; wildcards belong into the certificate, not here."
-            );
-        }
-        else if (spec.Ip is { } ip && !NetworkAddress.TryParseIp(ip, out _))
-        {
-            problems.Error($"{pointer}/ip", "invalid-address", $"{TextExcerpt.Quote(ip)} is not an IP address.");
         }
     }
 }

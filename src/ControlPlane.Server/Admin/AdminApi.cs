@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using Microsoft.AspNetCore.Http.Timeouts;
@@ -25,16 +26,7 @@ internal static class AdminApi
 
     /// <summary>The words that can follow <c>/api/v1/</c>.</summary>
     public static ImmutableArray<string> Collections { get; } =
-    [.. Kinds.Select(CollectionOf), "overrides", "apply", "validate", "diff", "export", "revisions", "nodes", "watch"];
-
-    /// <summary>The word for a kind in URLs.</summary>
-    public static string CollectionOf(ResourceKind kind) => kind.ToString().ToLowerInvariant() + "s";
-
-    /// <summary>The path of an object.</summary>
-    public static string PathOf(ResourceKey key) =>
-        key.Kind == ResourceKind.Endpoint
-            ? $"/api/v1/upstreams/{key.Parent}/endpoints/{Uri.EscapeDataString(key.Id)}"
-            : $"/api/v1/{CollectionOf(key.Kind)}/{string.Join('/', key.Name.Split('/', 2).Select(Uri.EscapeDataString))}";
+    [.. Kinds.Select(ApiPaths.Collection), "overrides", "apply", "validate", "diff", "export", "revisions", "nodes", "watch"];
 
     /// <summary>Adds what the API needs. <see cref="ReadinessCheck"/>s are added by the parts that they are about.</summary>
     public static WebApplicationBuilder AddAdmin(this WebApplicationBuilder builder)
@@ -65,7 +57,7 @@ internal static class AdminApi
     /// <summary>Maps the API, its documentation and the health endpoints.</summary>
     public static WebApplication MapAdmin(this WebApplication app)
     {
-        var api = app.MapGroup("/api/v1").OnAdminListener();
+        var api = app.MapGroup(ApiPaths.Root).OnAdminListener();
         api.AddEndpointFilter(QueryFilter.Instance);
         api.AddEndpointFilter<LoadedFilter>();
         foreach (var kind in Kinds)

@@ -85,7 +85,7 @@ internal static class EndpointRoutes
                 "orderEndpoint",
                 "The path ends in ':drain' (no new requests for the upstream's drain time, then left out), ':disable' (left out at once) or ':clear' (takes the order back). Works on any endpoint of the upstream."
             )
-            .Accepts<EndpointOrder>("application/json", "application/yaml")
+            .Takes(typeof(EndpointOrder))
             .Answers(ResourceKind.Override, created: true)
             .RequireAuthorization(Access.Write);
     }

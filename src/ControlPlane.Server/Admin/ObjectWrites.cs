@@ -89,7 +89,7 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
             : StatusCodes.Status200OK;
         if (status == StatusCodes.Status201Created)
         {
-            http.Response.Headers.Location = AdminApi.PathOf(change.Key);
+            http.Response.Headers.Location = ApiPaths.Of(change.Key);
         }
 
         return new ApiResult<ObjectView>(view with { Warnings = warnings.IsEmpty ? null : warnings, Propagation = propagation }, status);

@@ -13,7 +13,10 @@ namespace ControlPlane.Server.Admin;
 /// </summary>
 internal static class OpenApiDocument
 {
-    private static readonly string[] BodyTypes = ["application/yaml"];
+    private static readonly string[] BodyTypes = ["application/json", "application/yaml"];
+
+    /// <summary>What the body is. Says nothing to routing, which would turn away spellings of a media type that are taken here.</summary>
+    private sealed record BodyMetadata(Type Type, IReadOnlyList<string> MediaTypes);
 
     public static void AddOpenApiDocument(this WebApplicationBuilder builder)
     {
@@ -44,35 +47,35 @@ internal static class OpenApiDocument
                         return Task.CompletedTask;
                     }
                 );
-                options.AddOperationTransformer(AddParametersAsync);
+                options.AddOperationTransformer(AddInputAsync);
             }
         );
     }
 
     /// <summary>Names an operation and says what it does.</summary>
     public static RouteHandlerBuilder Describe(this RouteHandlerBuilder route, string id, string description) =>
-        route.WithName(char.ToLowerInvariant(id[0]) + id[1..]).WithSummary(description).WithMetadata(QueryMetadata.None);
+        route.WithName(char.ToLowerInvariant(id[0]) + id[1..]).WithSummary(description);
 
     /// <summary>The body is one object of a kind.</summary>
-    public static RouteHandlerBuilder TakesObject(this RouteHandlerBuilder route, ResourceKind kind) =>
-        route.Accepts(BodyOf(kind), "application/json", BodyTypes);
+    public static RouteHandlerBuilder TakesObject(this RouteHandlerBuilder route, ResourceKind kind) => route.Takes(SchemaOf(kind));
 
     /// <summary>The body is any number of objects.</summary>
-    public static RouteHandlerBuilder TakesManifests(this RouteHandlerBuilder route) =>
-        route.Accepts<ObjectList>("application/json", BodyTypes);
+    public static RouteHandlerBuilder TakesManifests(this RouteHandlerBuilder route) => route.Takes(typeof(ObjectList));
 
     /// <summary>The body is a patch.</summary>
     public static RouteHandlerBuilder TakesPatch(this RouteHandlerBuilder route) =>
-        route.Accepts<JsonNode>(Patch.MergeType, Patch.OperationsType);
+        route.WithMetadata(new BodyMetadata(typeof(JsonNode), [Patch.MergeType, Patch.OperationsType]));
+
+    /// <summary>The body is a value.</summary>
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) => route.WithMetadata(new BodyMetadata(body, BodyTypes));
 
     /// <summary>The answer is an object of a kind.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, ResourceKind kind, bool created = false)
     {
-        var type = typeof(ManifestSchema<>).MakeGenericType(SpecTypes.TypeOf(kind));
-        route.Produces(200, type, "application/json", BodyTypes);
+        route.Answers(200, SchemaOf(kind));
         if (created)
         {
-            route.Produces(201, type, "application/json", BodyTypes);
+            route.Answers(201, SchemaOf(kind));
         }
 
         return route.WithProblems();
@@ -80,18 +83,20 @@ internal static class OpenApiDocument
 
     /// <summary>The answer is a page of objects of a kind.</summary>
     public static RouteHandlerBuilder AnswersList(this RouteHandlerBuilder route, ResourceKind kind) =>
-        route.Produces(200, typeof(ListSchema<>).MakeGenericType(SpecTypes.TypeOf(kind)), "application/json", BodyTypes).WithProblems();
+        route.Answers(200, typeof(ListSchema<>).MakeGenericType(SpecTypes.TypeOf(kind))).WithProblems();
 
     /// <summary>The answer is a value.</summary>
-    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route) =>
-        route.Produces<T>(200, "application/json", BodyTypes).WithProblems();
+    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route) => route.Answers(200, typeof(T)).WithProblems();
+
+    private static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status, Type type) =>
+        route.WithMetadata(new ProducesResponseTypeMetadata(status, type, BodyTypes));
 
     private static RouteHandlerBuilder WithProblems(this RouteHandlerBuilder route) =>
         route.WithMetadata(new ProducesResponseTypeMetadata(0, typeof(Problem), [Problem.MediaType]));
 
-    private static Type BodyOf(ResourceKind kind) => typeof(ManifestSchema<>).MakeGenericType(SpecTypes.TypeOf(kind));
+    private static Type SchemaOf(ResourceKind kind) => typeof(ManifestSchema<>).MakeGenericType(SpecTypes.TypeOf(kind));
 
-    private static Task AddParametersAsync(
+    private static async Task AddInputAsync(
         OpenApiOperation operation,
         OpenApiOperationTransformerContext context,
         CancellationToken cancellationToken
@@ -120,7 +125,14 @@ internal static class OpenApiDocument
             );
         }
 
-        return Task.CompletedTask;
+        if (context.Description.ActionDescriptor.EndpointMetadata.OfType<BodyMetadata>().FirstOrDefault() is { } body)
+        {
+            var schema = await context.GetOrCreateSchemaAsync(body.Type, cancellationToken: cancellationToken);
+            operation.RequestBody = new OpenApiRequestBody
+            {
+                Content = body.MediaTypes.ToDictionary(t => t, _ => new OpenApiMediaType { Schema = schema }),
+            };
+        }
     }
 }
 

@@ -79,9 +79,9 @@ internal sealed partial class ProblemResponses(RequestDelegate next, ILogger<Pro
 
     private static string Shorten(string path) => path.Length <= 200 ? path : path[..200] + "…";
 
-    [LoggerMessage(5101, LogLevel.Error, "{Method} {Path} failed")]
+    [LoggerMessage(4001, LogLevel.Error, "{Method} {Path} failed")]
     private partial void LogFailed(Exception exception, string method, string path);
 
-    [LoggerMessage(5102, LogLevel.Warning, "{Method} {Path} was refused because the store does not answer: {Reason}")]
+    [LoggerMessage(4002, LogLevel.Warning, "{Method} {Path} was refused because the store does not answer: {Reason}")]
     private partial void LogUnavailable(string method, string path, string reason);
 }

@@ -21,7 +21,7 @@ internal static class ResourceRoutes
 
     public static void Map(RouteGroupBuilder api, ResourceKind kind)
     {
-        var group = api.MapGroup("/" + AdminApi.CollectionOf(kind)).WithTags(kind.ToString());
+        var group = api.MapGroup("/" + ApiPaths.Collection(kind)).WithTags(kind.ToString());
         group
             .MapGet("/", (HttpContext http, ObjectLists lists) => lists.List(http, kind))
             .Takes(Query.Limit, Query.Continue, Query.Selector)

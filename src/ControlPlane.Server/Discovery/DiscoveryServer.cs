@@ -4,6 +4,7 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Server.Telemetry;
 using Grpc.Core;
 using Grpc.Health.V1;
 using Grpc.HealthCheck;
@@ -26,6 +27,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private readonly SemaphoreSlim _connecting;
     private readonly NodeAuthorizer _authorize;
     private readonly HealthServiceImpl _health;
+    private readonly ConvergenceTracker? _convergence;
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
@@ -39,7 +41,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         TimeProvider time,
         HealthServiceImpl health,
         ILogger<DiscoveryServer> logger,
-        NodeAuthorizer? authorize = null
+        NodeAuthorizer? authorize = null,
+        ConvergenceTracker? convergence = null
     )
     {
         Snapshots = snapshots;
@@ -51,6 +54,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         _health = health;
         _logger = logger;
         _authorize = authorize ?? ((_, _) => null);
+        _convergence = convergence;
         _connecting = new SemaphoreSlim(Options.MaxConnecting);
     }
 
@@ -157,10 +161,16 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         {
             case AnswerKind.Ack:
                 Metrics.Acked(answer.Type);
+                if (answer.IsMove)
+                {
+                    _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                }
+
                 Nodes.Changed();
                 break;
             case AnswerKind.Nack:
                 Metrics.Nacked(answer.Type);
+                _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
                 LogRefused(
                     stream.Node!.Id,
                     answer.Type.ShortName,

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
@@ -203,7 +204,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             var resources = Parse(state.Documents);
             var desired = DesiredState.Empty.Apply(state.Revision, resources, []);
             Put(desired, null, [.. resources.Select(r => r.Key)], resources, []);
-            Publish(_changes.TakeDirty());
+            var (dirty, origin) = _changes.Take();
+            Publish(dirty, origin);
         }
 
         _current.SetLoaded();
@@ -328,7 +330,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
 
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
-        lane.Mark(desired.Revision, affected);
+        var committedAt = written.IsEmpty ? _time.GetUtcNow() : written.Min(w => w.UpdatedAt);
+        lane.Mark(desired.Revision, affected, new Origin(committedAt, Activity.Current?.Context ?? default));
     }
 
     private async Task PublishAsync(Lane lane, CancellationToken cancellationToken)
@@ -338,14 +341,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             lane.Signal.Reader.TryRead(out _);
             lock (_lock)
             {
-                var dirty = lane.TakeDirty();
+                var (dirty, origin) = lane.Take();
                 if (lane == _endpoints)
                 {
                     // An upstream with a greater change under way goes out with that, so that nothing of a change is published before its time.
                     dirty.RemoveWhere(_changes.Holds);
                 }
 
-                Publish(dirty);
+                Publish(dirty, origin);
                 _published?.SetResult();
                 _published = null;
             }
@@ -357,18 +360,27 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private void Publish(HashSet<ResourceKey> changed)
+    private void Publish(HashSet<ResourceKey> changed, Origin? origin)
     {
-        if (changed.Count > 0)
+        if (origin is not null && changed.Count > 0)
         {
-            _views.Publish(_snapshots, changed);
+            using var span = Tracing.StartPublish(origin.Trace, _current.Desired.Revision);
+            _views.Publish(_snapshots, changed, origin.CommittedAt);
         }
     }
+
+    /// <summary>Where a change comes from.</summary>
+    /// <param name="CommittedAt">When it was written.</param>
+    /// <param name="Trace">The span in which it was; default if it is not traced.</param>
+    private sealed record Origin(DateTimeOffset CommittedAt, ActivityContext Trace);
 
     /// <summary>What waits for publication, of one urgency.</summary>
     private sealed class Lane(TimeSpan pace)
     {
         private HashSet<ResourceKey> _dirty = [];
+
+        // Of the change that waits longest; the others are merged with it.
+        private Origin? _origin;
 
         /// <summary>How long the lane rests after a publication; what comes meanwhile is merged.</summary>
         public TimeSpan Pace { get; } = pace;
@@ -382,17 +394,19 @@ internal sealed partial class SnapshotPublisher : BackgroundService
 
         public bool Holds(ResourceKey key) => _dirty.Contains(key);
 
-        public void Mark(long revision, IEnumerable<ResourceKey> keys)
+        public void Mark(long revision, IEnumerable<ResourceKey> keys, Origin origin)
         {
+            _origin ??= origin;
             OldestRevision = Math.Min(OldestRevision, revision);
             _dirty.UnionWith(keys);
             Signal.Writer.TryWrite(true);
         }
 
-        public HashSet<ResourceKey> TakeDirty()
+        public (HashSet<ResourceKey> Dirty, Origin? Origin) Take()
         {
-            var taken = _dirty;
+            var taken = (_dirty, _origin);
             _dirty = [];
+            _origin = null;
             OldestRevision = long.MaxValue;
             return taken;
         }

@@ -3,6 +3,7 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -10,7 +11,7 @@ namespace ControlPlane.Server.Publishing;
 /// The views of this server's nodes. A view is a combination of node groups: all nodes that are in exactly these groups are to have the same resources. Its key
 /// is the groups' names, sorted and joined by a comma.
 /// </summary>
-internal sealed class SnapshotViews(CurrentState state) : IViewSource
+internal sealed class SnapshotViews(CurrentState state, ConvergenceTracker convergence) : IViewSource
 {
     // Written in Build and AdvanceAll, which CurrentSnapshots calls one at a time.
     private readonly Dictionary<ViewKey, ViewSnapshot> _views = [];
@@ -35,9 +36,17 @@ internal sealed class SnapshotViews(CurrentState state) : IViewSource
     /// <summary>Brings every view in step with the state in force.</summary>
     /// <param name="snapshots">The snapshots in force.</param>
     /// <param name="changed">The objects that may differ from what was published before.</param>
-    public void Publish(CurrentSnapshots snapshots, IReadOnlyCollection<ResourceKey> changed)
+    /// <param name="committedAt">When the oldest change among them was written.</param>
+    public void Publish(CurrentSnapshots snapshots, IReadOnlyCollection<ResourceKey> changed, DateTimeOffset committedAt)
     {
         var (desired, compiled) = state.Pair;
-        snapshots.Publish((view, current) => _views[view].Advance(current, desired.Revision, compiled, changed));
+        snapshots.Publish(
+            (view, current) =>
+            {
+                var step = _views[view].Advance(current, desired.Revision, compiled, changed);
+                convergence.Publishing(step, committedAt);
+                return step;
+            }
+        );
     }
 }

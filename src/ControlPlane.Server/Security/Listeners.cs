@@ -203,8 +203,9 @@ internal sealed class DoorCheck(RequestDelegate next)
 {
     public Task InvokeAsync(HttpContext http)
     {
+        // What routing itself answers with (405, 415) is no RouteEndpoint and behind every door.
         if (
-            http.GetEndpoint() is { } endpoint
+            http.GetEndpoint() is RouteEndpoint endpoint
             && http.Features.Get<ListenerFeature>()?.Listener != endpoint.Metadata.GetMetadata<ListenerMetadata>()?.Listener
         )
         {

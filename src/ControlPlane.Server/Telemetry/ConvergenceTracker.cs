@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
 
 namespace ControlPlane.Server.Telemetry;
@@ -33,35 +34,26 @@ internal sealed class ConvergenceTracker(PublishingMetrics metrics, TimeProvider
         }
     }
 
-    /// <summary>A proxy answered a response. Answers that repeat what was acknowledged before are not to be reported.</summary>
-    /// <param name="type">Type of the response.</param>
-    /// <param name="version">The version that was answered.</param>
-    /// <param name="sinceSent">Time from the response to its answer.</param>
+    /// <summary>A proxy moved to a version, or refused it.</summary>
+    /// <param name="answer">What it said.</param>
     /// <param name="node">Id of the proxy; goes into the span alone.</param>
     /// <param name="streamOpenedAt">When the stream began: what a proxy is given because it connects was in force already, and did not take that long.</param>
-    /// <param name="refusal">Null for an ACK; of a NACK the redacted reason. A refusal ends the span but is no convergence.</param>
-    public void Answered(
-        ResourceType type,
-        UInt128 version,
-        TimeSpan sinceSent,
-        string node,
-        DateTimeOffset streamOpenedAt,
-        string? refusal = null
-    )
+    public void Answered(in Answer answer, string node, DateTimeOffset streamOpenedAt)
     {
-        if (!_commits.TryGetValue((type, version), out var commit) || streamOpenedAt > commit.At)
+        if (!_commits.TryGetValue((answer.Type, answer.Version), out var commit) || streamOpenedAt > commit.At)
         {
             return;
         }
 
         var now = time.GetUtcNow();
-        if (refusal is null)
+        var isRefusal = answer.Kind == AnswerKind.Nack;
+        if (!isRefusal)
         {
             // Never negative: the commit may carry another server's clock.
-            metrics.Converged(type, now > commit.At ? now - commit.At : TimeSpan.Zero);
+            metrics.Converged(answer.Type, now > commit.At ? now - commit.At : TimeSpan.Zero);
         }
 
-        Tracing.Answered(commit.Trace, type, node, now - sinceSent, now, refusal);
+        Tracing.Answered(commit.Trace, answer.Type, node, now - answer.Elapsed, now, isRefusal ? answer.Text ?? "" : null);
     }
 
     private void Remember((ResourceType Type, UInt128 Version) key, Commit commit)

@@ -20,6 +20,9 @@ internal static class LoggingExtensions
     {
         logging.ClearProviders();
 
+        // A line tells which request or change it belongs to.
+        logging.Configure(options => options.ActivityTrackingOptions = ActivityTrackingOptions.TraceId | ActivityTrackingOptions.SpanId);
+
         // The frameworks' own accounts of each request and query are in the metrics; what they warn of is kept. Npgsql would log statements.
         logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         logging.AddFilter("Grpc", LogLevel.Warning);

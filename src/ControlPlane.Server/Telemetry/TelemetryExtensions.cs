@@ -38,6 +38,9 @@ internal static class TelemetryExtensions
     /// </summary>
     public static IServiceCollection AddTelemetry(this IServiceCollection services, IConfiguration configuration)
     {
+        // After the defaults of the console log, which it overrides.
+        services.AddLogging(logging => logging.AddConfiguration(configuration.GetSection("Logging")));
+
         services.AddSingleton<PublishingMetrics>();
         services.AddSingleton<ConvergenceTracker>();
         services.AddSingleton<StoreMetrics>();

@@ -103,7 +103,11 @@ public sealed class MetricsEndpointTests
         app.MapMetrics();
         app.MapGet("/hello", () => "hello");
         app.Services.GetRequiredService<CurrentState>()
-            .Advance(DesiredState.Empty.Apply(1, [.. Enumerable.Range(0, upstreams).Select(Upstream)], []), [], []);
+            .Advance(
+                new StatePair(DesiredState.Empty.Apply(1, [.. Enumerable.Range(0, upstreams).Select(Upstream)], []), CompiledState.Empty),
+                [],
+                []
+            );
         await app.StartAsync();
         return app;
     }

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
 using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Upstreams;
@@ -29,19 +30,26 @@ public sealed class MetricsTests : IDisposable
         using var meters = new RecordedMetrics();
         _ = new UpstreamMetrics(meters.Factory, state, _time);
         state.Advance(
-            DesiredState.Empty.Apply(
-                1,
-                [
-                    Stored(ResourceKind.Upstream, "registered", Upstream(EndpointSource.Registration)),
-                    Stored(ResourceKind.Endpoint, "registered/a", Endpoint("10.0.0.1")),
-                    Stored(ResourceKind.Endpoint, "registered/b", Endpoint("10.0.0.2")),
-                    Stored(ResourceKind.Endpoint, "registered/c", Endpoint("10.0.0.3")),
-                    Stored(ResourceKind.Override, "registered/b", Order(OverrideAction.Drain)),
-                    Stored(ResourceKind.Override, "registered/c", Order(OverrideAction.Disable)),
-                    Stored(ResourceKind.Upstream, "listed", Upstream(EndpointSource.Static, Endpoint("10.0.0.1"), Endpoint("10.0.0.2"))),
-                    Stored(ResourceKind.Upstream, "resolved-by-envoy", Upstream(EndpointSource.EnvoyStrictDns)),
-                ],
-                []
+            new StatePair(
+                DesiredState.Empty.Apply(
+                    1,
+                    [
+                        Stored(ResourceKind.Upstream, "registered", Upstream(EndpointSource.Registration)),
+                        Stored(ResourceKind.Endpoint, "registered/a", Endpoint("10.0.0.1")),
+                        Stored(ResourceKind.Endpoint, "registered/b", Endpoint("10.0.0.2")),
+                        Stored(ResourceKind.Endpoint, "registered/c", Endpoint("10.0.0.3")),
+                        Stored(ResourceKind.Override, "registered/b", Order(OverrideAction.Drain)),
+                        Stored(ResourceKind.Override, "registered/c", Order(OverrideAction.Disable)),
+                        Stored(
+                            ResourceKind.Upstream,
+                            "listed",
+                            Upstream(EndpointSource.Static, Endpoint("10.0.0.1"), Endpoint("10.0.0.2"))
+                        ),
+                        Stored(ResourceKind.Upstream, "resolved-by-envoy", Upstream(EndpointSource.EnvoyStrictDns)),
+                    ],
+                    []
+                ),
+                CompiledState.Empty
             ),
             [],
             []
@@ -79,12 +87,12 @@ public sealed class MetricsTests : IDisposable
         Answer(Start.AddMinutes(-1), version);
         Answer(Start.AddMilliseconds(1), version); // connected after the commit
         Answer(Start.AddMinutes(-1), version + 1); // not a version that was published
-        Answer(Start.AddMinutes(-1), version, refusal: "no");
+        Answer(Start.AddMinutes(-1), version, AnswerKind.Nack);
 
         Assert.Equal(["0.25 {xds.resource_type=EDS}"], _metrics.Of("xds.convergence.duration"));
 
-        void Answer(DateTimeOffset openedAt, UInt128 answered, string? refusal = null) =>
-            tracker.Answered(ResourceType.Endpoints, answered, TimeSpan.FromSeconds(0.1), "node", openedAt, refusal);
+        void Answer(DateTimeOffset openedAt, UInt128 answered, AnswerKind kind = AnswerKind.Ack) =>
+            tracker.Answered(new Answer(kind, ResourceType.Endpoints, answered), "node", openedAt);
     }
 
     [Fact]
@@ -93,7 +101,7 @@ public sealed class MetricsTests : IDisposable
         var tracker = new ConvergenceTracker(new PublishingMetrics(_metrics.Factory), _time);
         var change = Change("a");
         tracker.Publishing(change, Start.AddSeconds(5));
-        tracker.Answered(ResourceType.Endpoints, change.After[ResourceType.Endpoints].Digest, TimeSpan.Zero, "node", Start);
+        tracker.Answered(new Answer(AnswerKind.Ack, ResourceType.Endpoints, change.After[ResourceType.Endpoints].Digest), "node", Start);
         Assert.Equal(["0 {xds.resource_type=EDS}"], _metrics.Of("xds.convergence.duration"));
     }
 
@@ -114,7 +122,11 @@ public sealed class MetricsTests : IDisposable
         Assert.Equal(2, _metrics.Of("xds.convergence.duration").Count);
 
         void Answer(SnapshotChange change) =>
-            tracker.Answered(ResourceType.Endpoints, change.After[ResourceType.Endpoints].Digest, TimeSpan.Zero, "node", Start);
+            tracker.Answered(
+                new Answer(AnswerKind.Ack, ResourceType.Endpoints, change.After[ResourceType.Endpoints].Digest),
+                "node",
+                Start
+            );
     }
 
     [Fact]
@@ -149,12 +161,13 @@ public sealed class MetricsTests : IDisposable
 
         _time.Advance(TimeSpan.FromSeconds(2));
         tracker.Answered(
-            ResourceType.Endpoints,
-            change.After[ResourceType.Endpoints].Digest,
-            TimeSpan.FromSeconds(1),
+            new Answer(AnswerKind.Nack, ResourceType.Endpoints, change.After[ResourceType.Endpoints].Digest)
+            {
+                Elapsed = TimeSpan.FromSeconds(1),
+                Text = "no such cluster",
+            },
             "edge-1",
-            Start,
-            refusal: "no such cluster"
+            Start
         );
 
         var ack = Assert.Single(ended, a => a.TraceId == trace && a.OperationName == "ack");

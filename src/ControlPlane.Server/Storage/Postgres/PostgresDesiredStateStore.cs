@@ -292,9 +292,10 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         await using var head = new NpgsqlCommand("SELECT revision FROM head", connection);
         while (true)
         {
-            signal((long)(await head.ExecuteScalarAsync(cancellationToken))!);
+            var revision = (long)(await head.ExecuteScalarAsync(cancellationToken))!;
             using var poll = new CancellationTokenSource(PollInterval, Time);
             using var wait = CancellationTokenSource.CreateLinkedTokenSource(poll.Token, cancellationToken);
+            signal(revision);
             try
             {
                 while (true)
