@@ -38,7 +38,7 @@ public sealed class RoutingTests
                         AddIfAbsent = Map(("x-given", "added")),
                         Remove = ["x-secret"],
                     },
-                    ResponseHeaders = new HeaderEditsSpec { Set = Map(("x-served-by", "100%% us")), Remove = ["x-backend"] },
+                    ResponseHeaders = new HeaderEditsSpec { Set = Map(("x-served-by", "100%% us")), Remove = ["x-backend", "server"] },
                 },
                 new RouteSpec
                 {
@@ -103,8 +103,8 @@ public sealed class RoutingTests
 
         await edge.RawAsync("GET /a//b/../c HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n");
         Assert.Equal("/a/c", backend.LastRequest!.Path);
-        // What the client says of itself is kept, and whom the proxy saw stands after it.
-        Assert.Equal("9.9.9.9,127.0.0.1", backend.LastRequest.Headers["x-forwarded-for"].Replace(" ", "", StringComparison.Ordinal));
+        // What the client says of itself is kept, and whom the proxy saw stands after it: for a peer on loopback its own address.
+        Assert.Matches(@"^9\.9\.9\.9, ?(?!9\.9\.9\.9)[0-9a-f.:]+$", backend.LastRequest.Headers["x-forwarded-for"]);
     }
 
     [Fact]
