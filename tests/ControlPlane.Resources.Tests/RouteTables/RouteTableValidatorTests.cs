@@ -172,6 +172,7 @@ public sealed class RouteTableValidatorTests
 
     [Theory]
     [InlineData("match: {regex: /a, caseSensitive: false}, upstream: a", "/match/caseSensitive", "no-effect")]
+    [InlineData("match: {prefix: /}, upstream: a, responseHeaders: {remove: [Server]}", "/responseHeaders", "server-header")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [5xxx]}", "/retry/on/0", "unknown-retry-condition")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [retriable-status-codes]}", "/retry/statusCodes", "no-effect")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [retriable-headers]}", "/retry/headers", "no-effect")]
