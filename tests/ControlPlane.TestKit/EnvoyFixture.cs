@@ -46,10 +46,23 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     /// <summary>Finds the executable; skips the test (in CI: fails it) if there is none.</summary>
     public EnvoyFixture(EnvoyRelease release = EnvoyRelease.Current)
     {
+        try
+        {
+            _executable = Locate(release);
+        }
+        catch
+        {
+            _folder.Delete();
+            throw;
+        }
+    }
+
+    /// <summary>Path of an Envoy's executable; skips the test (in CI: fails it) if there is none.</summary>
+    public static string Locate(EnvoyRelease release)
+    {
         var (found, missing) = Find(release);
         if (found is null)
         {
-            _folder.Delete();
             if (Environment.GetEnvironmentVariable("CI") == "true")
             {
                 Assert.Fail(missing!);
@@ -58,7 +71,7 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
             Assert.Skip(missing!);
         }
 
-        _executable = found;
+        return found;
     }
 
     /// <summary>The node id that this Envoy announces unless the caller of <see cref="StartAsync"/> chose one.</summary>

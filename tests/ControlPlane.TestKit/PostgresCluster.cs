@@ -4,7 +4,8 @@ namespace ControlPlane.TestKit;
 
 /// <summary>
 /// A private cluster in a temporary folder, reached by a Unix socket in that folder. A shell script keeps it: the script ends when its standard input does,
-/// so when the test process ends in whatever way the server is stopped and the folder deleted.
+/// so when the test process ends in whatever way the server is stopped and the folder deleted. Signals to the process group pass it by: it outlives the tests
+/// by a moment, to clean up.
 /// </summary>
 internal sealed class PostgresCluster : IPostgresHost
 {
@@ -13,7 +14,7 @@ internal sealed class PostgresCluster : IPostgresHost
 
     private const string Keeper = """
         umask 077
-        trap '' INT
+        trap '' HUP INT TERM
         bin=$1 durable=$3
         dir=$(mktemp -d "$2/controlplane-postgres-XXXXXX") || exit 1
         trap 'rm -rf "$dir"' EXIT

@@ -44,6 +44,39 @@ public static class CrossResourceRules
             IsConflict: false
         );
 
+    /// <summary>Extensions that an object needs and that connected nodes have not announced: they will refuse it.</summary>
+    /// <param name="compiled">The object.</param>
+    /// <param name="nodes">The connected nodes; those that announced nothing are not judged.</param>
+    public static IEnumerable<ValidationProblem> MissingExtensions(CompiledObject compiled, IReadOnlyCollection<NodeIdentity> nodes)
+    {
+        // Nodes of one build announce the same, and share the set.
+        var builds = nodes.Where(n => n.Extensions is not null).ToLookup(n => n.Extensions!, ReferenceEqualityComparer.Instance);
+        foreach (var use in compiled.Extensions.Where(e => !e.IsOptional))
+        {
+            var lacking = builds
+                .Where(b =>
+                    !((ImmutableHashSet<string>)b.Key!).Contains(
+                        use.TypeUrl.Length > 0 ? use.TypeUrl[(use.TypeUrl.LastIndexOf('/') + 1)..] : use.Name
+                    )
+                )
+                .SelectMany(b => b)
+                .Select(n => n.Id)
+                .Distinct()
+                .Order(StringComparer.Ordinal)
+                .ToList();
+            if (lacking.Count > 0)
+            {
+                var shown = string.Join(", ", lacking.Take(5)) + (lacking.Count > 5 ? $" and {lacking.Count - 5} more" : "");
+                yield return new ValidationProblem(
+                    use.Pointer,
+                    "extension-missing",
+                    $"The extension {use.Name} ({use.TypeUrl}) was not announced by {shown}: they will refuse this. Give it to a node group of proxies that have it.",
+                    ProblemSeverity.Warning
+                );
+            }
+        }
+    }
+
     /// <summary>Resources that are gone and that a message still names.</summary>
     private static IEnumerable<CrossResourceProblem> StillNamed(
         CompiledState after,

@@ -60,7 +60,7 @@ internal sealed class HttpConnectionManagerCompiler(
     /// <summary>The smallest manager that Envoy and gRPC's own xDS take: routes and a router.</summary>
     private HttpConnectionManager Manager(string routeTable, bool inline, string pointer)
     {
-        var manager = new HttpConnectionManager { StatPrefix = listener };
+        var manager = new HttpConnectionManager { StatPrefix = ListenerCompiler.StatPrefix(listener) };
         if (inline)
         {
             manager.RouteConfig = Inline(routeTable, $"{pointer}/routeTable");
@@ -172,6 +172,12 @@ internal sealed class HttpConnectionManagerCompiler(
             EscapedSlashes.Reject => HttpConnectionManager.Types.PathWithEscapedSlashesAction.RejectRequest,
             EscapedSlashes.Keep => HttpConnectionManager.Types.PathWithEscapedSlashesAction.KeepUnchanged,
             _ => HttpConnectionManager.Types.PathWithEscapedSlashesAction.UnescapeAndRedirect,
+        };
+        manager.ServerHeaderTransformation = spec.ServerHeader switch
+        {
+            ServerHeader.AppendIfAbsent => HttpConnectionManager.Types.ServerHeaderTransformation.AppendIfAbsent,
+            ServerHeader.PassThrough => HttpConnectionManager.Types.ServerHeaderTransformation.PassThrough,
+            _ => HttpConnectionManager.Types.ServerHeaderTransformation.Overwrite,
         };
         manager.UpgradeConfigs.AddRange(
             spec.Upgrades.Select(u => new HttpConnectionManager.Types.UpgradeConfig

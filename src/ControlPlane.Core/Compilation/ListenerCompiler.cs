@@ -56,7 +56,7 @@ public static class ListenerCompiler
         var listener = new EnvoyListener
         {
             Name = name,
-            StatPrefix = name,
+            StatPrefix = StatPrefix(name),
             Address = Address(spec),
             PerConnectionBufferLimitBytes = spec.BufferLimitBytes,
         };
@@ -75,6 +75,11 @@ public static class ListenerCompiler
         AddListenerFilters(spec, listener);
         return listener;
     }
+
+    /// <summary>
+    /// The name in statistics. Envoy cuts it at the first dot: <c>http.a.b.downstream_rq_total</c> would become another metric, of a listener <c>a</c>.
+    /// </summary>
+    internal static string StatPrefix(string name) => name.Replace('.', '_');
 
     private static Address Address(ListenerSpec spec) => EnvoyAddress.Of(spec.Address ?? "", (int)(spec.Port ?? 0));
 
@@ -133,7 +138,7 @@ public static class ListenerCompiler
                 new Filter
                 {
                     Name = "envoy.filters.network.connection_limit",
-                    TypedConfig = EnvoyTypes.Pack(new ConnectionLimit { StatPrefix = name, MaxConnections = max }),
+                    TypedConfig = EnvoyTypes.Pack(new ConnectionLimit { StatPrefix = StatPrefix(name), MaxConnections = max }),
                 }
             );
         }
@@ -152,7 +157,7 @@ public static class ListenerCompiler
     {
         var proxy = new TcpProxy
         {
-            StatPrefix = name,
+            StatPrefix = StatPrefix(name),
             IdleTimeout = tcp.IdleTimeout?.ToDuration(),
             MaxDownstreamConnectionDuration = tcp.MaxConnectionDuration?.ToDuration(),
             MaxConnectAttempts = tcp.MaxConnectAttempts == 1 ? null : tcp.MaxConnectAttempts,

@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation.Rules;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Validation;
 using Google.Protobuf;
@@ -78,7 +79,7 @@ public static class MessagePipeline
         var found = new ProblemCollector();
         var references = new EnvoyReferences();
         var extensions = new EnvoyExtensions();
-        MessageWalker.Walk(message, found, ProtoValidator.Visitor, references, extensions);
+        MessageWalker.Walk(message, found, ProtoValidator.Visitor, SemanticRules.Instance, references, extensions);
         foreach (var problem in found.Problems)
         {
             problems.Add(pointers.Map(problem));

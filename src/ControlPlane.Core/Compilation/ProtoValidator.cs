@@ -417,11 +417,11 @@ public static class ProtoValidator
                 StringPattern(@"\A[^\u0000-\u0008\u000A-\u001F\u007F]*\z"),
                 "value is not a valid header value (it holds a control character)"
             ),
-            (KnownRegex.HttpHeaderName, false) => (
-                StringPattern(@"\A[^\u0000\u000A\u000D]+\z"),
-                "value is empty or holds a line break or NUL"
+            // Without "strict" names and values have the same form, which an absent field fits.
+            (KnownRegex.HttpHeaderName or KnownRegex.HttpHeaderValue, false) => (
+                StringPattern(@"\A[^\u0000\u000A\u000D]*\z"),
+                "value holds a line break or NUL"
             ),
-            (KnownRegex.HttpHeaderValue, false) => (StringPattern(@"\A[^\u0000\u000A\u000D]*\z"), "value holds a line break or NUL"),
             _ => null,
         };
 

@@ -42,7 +42,7 @@ public static class UpstreamCompiler
         }
         if (UpstreamHttp.Options(spec) is { } http)
         {
-            cluster.TypedExtensionProtocolOptions.Add(UpstreamHttp.OptionsName, Any.Pack(http));
+            cluster.TypedExtensionProtocolOptions.Add(UpstreamHttp.OptionsName, EnvoyTypes.Pack(http));
         }
         if (spec.Tls is { } tls)
         {

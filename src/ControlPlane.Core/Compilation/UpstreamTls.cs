@@ -1,10 +1,6 @@
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
-using Envoy.Type.Matcher.V3;
-using Google.Protobuf.WellKnownTypes;
-using SanType = Envoy.Extensions.TransportSockets.Tls.V3.SubjectAltNameMatcher.Types.SanType;
-using TlsProtocol = Envoy.Extensions.TransportSockets.Tls.V3.TlsParameters.Types.TlsProtocol;
 
 namespace ControlPlane.Core.Compilation;
 
@@ -20,21 +16,21 @@ internal static class UpstreamTls
         {
             TlsParams = new TlsParameters
             {
-                TlsMinimumProtocolVersion = Version(spec.MinVersion),
-                TlsMaximumProtocolVersion = Version(spec.MaxVersion),
+                TlsMinimumProtocolVersion = TlsParts.Version(spec.MinVersion),
+                TlsMaximumProtocolVersion = TlsParts.Version(spec.MaxVersion),
             },
             AlpnProtocols = { spec.Alpn.IsEmpty ? Alpn(protocol) : spec.Alpn },
         };
         if (spec.CertificateSecret is { } certificate)
         {
-            common.TlsCertificateSdsSecretConfigs.Add(SecretFromAds(certificate));
+            common.TlsCertificateSdsSecretConfigs.Add(TlsParts.SecretFromAds(certificate));
         }
         if (spec.CaSecret is { } ca)
         {
             common.CombinedValidationContext = new CommonTlsContext.Types.CombinedCertificateValidationContext
             {
                 DefaultValidationContext = new CertificateValidationContext { MatchTypedSubjectAltNames = { Names(spec) } },
-                ValidationContextSdsSecretConfig = SecretFromAds(ca),
+                ValidationContextSdsSecretConfig = TlsParts.SecretFromAds(ca),
             };
         }
         else if (spec.Ca == TrustedCa.System)
@@ -47,12 +43,10 @@ internal static class UpstreamTls
         }
         return new TransportSocket
         {
-            Name = "envoy.transport_sockets.tls",
-            TypedConfig = Any.Pack(new UpstreamTlsContext { CommonTlsContext = common, Sni = spec.Sni ?? "" }),
+            Name = TlsParts.SocketName,
+            TypedConfig = EnvoyTypes.Pack(new UpstreamTlsContext { CommonTlsContext = common, Sni = spec.Sni ?? "" }),
         };
     }
-
-    private static SdsSecretConfig SecretFromAds(string name) => new() { Name = name, SdsConfig = AdsSource.New() };
 
     /// <summary>With <see cref="UpstreamProtocol.Auto"/> Envoy's connection pool offers both by itself.</summary>
     private static string[] Alpn(UpstreamProtocol protocol) =>
@@ -65,47 +59,6 @@ internal static class UpstreamTls
 
     private static IEnumerable<SubjectAltNameMatcher> Names(UpstreamTlsSpec spec) =>
         spec.SubjectAltNames.IsEmpty
-            ?
-            [
-                new SubjectAltNameMatcher
-                {
-                    SanType = SanType.Dns,
-                    Matcher = new StringMatcher { Exact = spec.Sni },
-                },
-            ]
-            : spec.SubjectAltNames.Select(Name);
-
-    private static SubjectAltNameMatcher Name(SubjectAltNameSpec spec) =>
-        spec switch
-        {
-            { Dns: { } dns } => new SubjectAltNameMatcher
-            {
-                SanType = SanType.Dns,
-                Matcher = new StringMatcher { Exact = dns },
-            },
-            { Uri: { } uri } => new SubjectAltNameMatcher
-            {
-                SanType = SanType.Uri,
-                Matcher = new StringMatcher { Exact = uri },
-            },
-            { UriPrefix: { } prefix } => new SubjectAltNameMatcher
-            {
-                SanType = SanType.Uri,
-                Matcher = new StringMatcher { Prefix = prefix },
-            },
-            _ => new SubjectAltNameMatcher
-            {
-                SanType = SanType.IpAddress,
-                Matcher = new StringMatcher { Exact = spec.Ip },
-            },
-        };
-
-    private static TlsProtocol Version(TlsVersion version) =>
-        version switch
-        {
-            TlsVersion.Tls10 => TlsProtocol.Tlsv10,
-            TlsVersion.Tls11 => TlsProtocol.Tlsv11,
-            TlsVersion.Tls12 => TlsProtocol.Tlsv12,
-            _ => TlsProtocol.Tlsv13,
-        };
+            ? [TlsParts.Name(new SubjectAltNameSpec { Dns = spec.Sni })]
+            : spec.SubjectAltNames.Select(TlsParts.Name);
 }

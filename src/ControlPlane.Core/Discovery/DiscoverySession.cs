@@ -78,21 +78,19 @@ public sealed class DiscoverySession : IGates
             _subscriptions[type.Index] = subscription;
         }
 
+        var stale = false;
         var answer = new Answer(AnswerKind.None, type, default);
         if (!first && request.Nonce.Length > 0)
         {
             answer = NonceSequence.Parse(request.Nonce) is { } nonce
                 ? subscription.TakeAnswer(nonce, request, snapshot[type], now)
                 : new Answer(AnswerKind.Stale, type, default);
-            if (_protocol == XdsProtocol.Sotw && NonceSequence.Parse(request.Nonce) != subscription.LastNonce)
-            {
-                // The names come back with the next fresh request (S-23, S-24).
-                subscription.Quiet = true;
-                return answer;
-            }
+            stale = _protocol == XdsProtocol.Sotw && NonceSequence.Parse(request.Nonce) != subscription.LastNonce;
         }
 
-        subscription.Quiet = false;
+        // A stale request gets no response (S-23). Its names are taken all the same: a name that is dropped and added again in two stale requests would
+        // otherwise never be sent again. They are answered with the next fresh request (S-24).
+        subscription.Quiet = stale;
         if (_protocol == XdsProtocol.Sotw)
         {
             SotwRequests.Apply(request, subscription, snapshot[type]);
@@ -230,12 +228,17 @@ public sealed class DiscoverySession : IGates
 
     Gate? IGates.Holds(ResourceType type, string name, EncodedResource? before, EncodedResource? due, Gate? held, DateTimeOffset now)
     {
-        if (held is not null && now - held.Since >= GateLimit && !(type == ResourceType.Cluster && KeptInForceUses(name) is not null))
+        if (type == ResourceType.Cluster && due is null && KeptInForceUses(name) is { } kept)
+        {
+            return new Gate(type, name, held is { HasLimit: false } ? held.Since : now, kept.Type, kept.Name, HasLimit: false);
+        }
+
+        var since = held is { HasLimit: true } ? held.Since : now;
+        if (now - since >= GateLimit)
         {
             return null;
         }
 
-        var since = held?.Since ?? now;
         if (type == ResourceType.Route)
         {
             // The first one of a listener is never held: Envoy asks for it before it acknowledges the listener.
@@ -339,11 +342,6 @@ public sealed class DiscoverySession : IGates
     /// <summary>What still uses a cluster that is to go: a route table or listener whose successor the client has not acknowledged.</summary>
     private (ResourceType Type, string Name)? UserOf(string cluster)
     {
-        if (KeptInForceUses(cluster) is { } kept)
-        {
-            return (kept.Type, kept.Name);
-        }
-
         if (_leaving is null)
         {
             HashSet<string> used = new(StringComparer.Ordinal);
@@ -406,6 +404,11 @@ public sealed class DiscoverySession : IGates
 
             foreach (var gate in subscription.Gates)
             {
+                if (!gate.HasLimit)
+                {
+                    continue;
+                }
+
                 var deadline = gate.Since + GateLimit;
                 earliest = earliest is null || deadline < earliest ? deadline : earliest;
             }

@@ -6,10 +6,21 @@ namespace ControlPlane.Core.Discovery;
 /// <summary>A change that waits for the client's answer to another one, so that nothing in force refers to what is not there (O-02, O-07).</summary>
 /// <param name="Type">The type of what waits.</param>
 /// <param name="Name">Its name.</param>
-/// <param name="Since">When it was first held back. It goes out without the answer <see cref="DiscoverySession.GateLimit"/> later.</param>
+/// <param name="Since">When it was first held back. It goes out without the answer <see cref="DiscoverySession.GateLimit"/> later, if it has a limit.</param>
 /// <param name="WaitsFor">The type whose acknowledgement it waits for.</param>
 /// <param name="Because">The name that makes it wait: a cluster that is not acknowledged yet, or what still uses the cluster that is to go.</param>
-public sealed record Gate(ResourceType Type, string Name, DateTimeOffset Since, ResourceType WaitsFor, string Because);
+/// <param name="HasLimit">
+/// False for a cluster that stays because the client refused the successor of what uses it: nothing waits for that, and taking it away would only break
+/// what still works.
+/// </param>
+public sealed record Gate(
+    ResourceType Type,
+    string Name,
+    DateTimeOffset Since,
+    ResourceType WaitsFor,
+    string Because,
+    bool HasLimit = true
+);
 
 /// <summary>A resource that the client refused. The same bytes are not sent to it again (S-09, D-15).</summary>
 /// <param name="Name">Its name.</param>

@@ -107,7 +107,7 @@ public static partial class RefusalText
     private static partial Regex Pem();
 
     [GeneratedRegex(
-        """\b(?<field>(private_key|password|inline_string|inline_bytes|secret|token)\w*"?\s*[:{]\s*)("([^"\\]|\\.)*"?|[^\s,}]+)""",
+        """\b(?<field>(private_?key|password|inline_?(string|bytes)|secret|token)\w*"?\s*:\s*)("([^"\\]|\\.)*"?|[^\s,}]+)""",
         RegexOptions.ExplicitCapture,
         matchTimeoutMilliseconds: 200
     )]

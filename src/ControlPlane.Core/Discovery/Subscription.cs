@@ -43,6 +43,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     // Names to send even if nothing differs: asked for again, or a cluster that needs its endpoints again.
     private HashSet<string>? _resend;
 
+    // Names of a refused response that are to be settled again: the client may hold them already, so no gate applies to them.
+    private HashSet<string>? _repair;
+
     // An answer is due even if there is nothing to say (S-20, D-25) or, in CDS and LDS of state of the world, though no resource differs.
     private bool _answerDue;
 
@@ -361,6 +364,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             || !_dirty.IsEmpty
             || _dirtyMore is not null
             || _resend is not null
+            || _repair is not null
             || _held is not null
             || (!_trial.IsEmpty && !_trialSent)
         );
@@ -463,6 +467,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             HashSet<string> all = new(ResourceSet.Differences(_base, set), StringComparer.Ordinal);
             all.UnionWith(_sent.Keys);
             all.UnionWith(_resend ?? []);
+            all.UnionWith(_repair ?? []);
             if (_initialVersions is not null)
             {
                 all.UnionWith(_initialVersions.Keys);
@@ -471,7 +476,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return [.. all];
         }
 
-        if (_dirtyMore is null && _resend is null && _held is null && _trial.IsEmpty)
+        if (_dirtyMore is null && _resend is null && _repair is null && _held is null && _trial.IsEmpty)
         {
             return [.. _dirty];
         }
@@ -479,6 +484,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         HashSet<string> names = new(_dirty, StringComparer.Ordinal);
         names.UnionWith(_dirtyMore ?? []);
         names.UnionWith(_resend ?? []);
+        names.UnionWith(_repair ?? []);
         names.UnionWith(_held?.Keys ?? Enumerable.Empty<string>());
         names.UnionWith(_trial);
         return [.. names];
@@ -507,7 +513,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             (true, false) => _next ?? _base,
         };
         var first = LastNonce == 0;
-        if (Wildcard && _allDirty && _base.Count == 0 && _sent.Count == 0 && _initialVersions is null && _parked is null)
+        if (
+            Wildcard
+            && _allDirty
+            && _base.Count == 0
+            && _sent.Count == 0
+            && _initialVersions is null
+            && _parked is null
+            && (set.Count > 0 || _answerDue)
+        )
         {
             List<string> missing =
                 IsDelta && _resend is not null
@@ -535,7 +549,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
             var before = SentFor(name);
             var due = DueFor(name, set);
-            var resend = _resend?.Contains(name) == true;
+            var repair = _repair?.Contains(name) == true;
+            var resend = repair || _resend?.Contains(name) == true;
             if (_initialVersions?.TryGetValue(name, out var heldVersion) == true)
             {
                 before = due is not null && due.Version == heldVersion ? due : EncodedResource.Unknown;
@@ -546,7 +561,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
 
             var same = IsSame(before, due);
-            if (!same && !first && gates.Holds(type, name, before, due, _held?.GetValueOrDefault(name), now) is { } gate)
+            var wasSent = repair || (isTrial && _trial.Contains(name));
+            if (!same && !first && !wasSent && gates.Holds(type, name, before, due, _held?.GetValueOrDefault(name), now) is { } gate)
             {
                 (_held ??= new(StringComparer.Ordinal))[name] = gate;
                 SetSent(name, before, set);
@@ -625,6 +641,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         _dirty = [];
         _dirtyMore = null;
         _resend = null;
+        _repair = null;
         _answerDue = false;
         _initialVersions = null;
         if (_held?.Count == 0)
@@ -801,19 +818,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     {
         var items = response.Items();
         var suspects = items.FindAll(item => item.IsUnproven && IsSame(set.Find(item.Name), item.Content) && !IsParked(item));
-        if (suspects.Count == 0)
-        {
-            // Only removals, or what the client had accepted before: nothing that could be left out.
-            if (response.IsTrial)
-            {
-                NextTrial(set);
-            }
-
-            return [];
-        }
-
         var names = suspects.ConvertAll(item => item.Name);
-        var blamed = suspects.Count == 1 ? names : RefusalText.NamesIn(rawText, names);
+        // One suspect is guilty only if nothing else was in the response: what has been replaced since may have been the bad one.
+        var blamed = items.Count(item => item.IsUnproven) == 1 ? names : RefusalText.NamesIn(rawText, names);
         if (ListsEverything && suspects.Exists(item => ReferenceEquals(item.Before, EncodedResource.Unknown)))
         {
             // What the client goes on with came from an earlier stream: it cannot be repeated, and leaving it out would delete it. The refused content
@@ -837,19 +844,31 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 }
             }
 
-            if (IsSubscribed(item.Name) && IsSame(SentFor(item.Name), item.Content))
+            // What only took something away is not repeated for its own sake, or a client that refuses it would be sent it for ever.
+            if ((item.IsUnproven || suspects.Count > 0) && IsSubscribed(item.Name) && IsSame(SentFor(item.Name), item.Content))
             {
                 SetSent(item.Name, item.Before, Wildcard ? _base : set);
-                (_dirtyMore ??= new(StringComparer.Ordinal)).Add(item.Name);
+                if (blamed.Count > 0)
+                {
+                    (_repair ??= new(StringComparer.Ordinal)).Add(item.Name);
+                }
+                else
+                {
+                    (_dirtyMore ??= new(StringComparer.Ordinal)).Add(item.Name);
+                }
             }
         }
 
-        if (blamed.Count == 0)
+        if (blamed.Count == 0 && suspects.Count > 0)
         {
             _untried ??= new();
             var half = suspects.Count / 2;
             _untried.Push([.. names[half..]]);
-            _untried.Push([.. names[..half]]);
+            if (half > 0)
+            {
+                _untried.Push([.. names[..half]]);
+            }
+
             foreach (var item in suspects)
             {
                 Park(item, refusal: null);
@@ -859,15 +878,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         foreach (var item in suspects.Where(item => blamed.Contains(item.Name)))
         {
             Park(item, new Refusal(item.Name, item.Content!.Version, item.Before?.Version, text, now));
-            if (type.IsFullState)
+            // Of CDS and LDS what is in force is put back, or an Envoy whose cluster failed late answers no CDS any more (O-08).
+            _answerDue |= ListsEverything;
+            if (!type.IsFullState)
             {
-                // Put back what is in force, or an Envoy whose cluster failed late answers no CDS any more (O-08).
-                Resend(item.Name);
-                _answerDue |= ListsEverything;
+                _repair?.Remove(item.Name);
             }
         }
 
-        if (response.IsTrial || blamed.Count == 0)
+        if (response.IsTrial || _trial.IsEmpty)
         {
             NextTrial(set);
         }

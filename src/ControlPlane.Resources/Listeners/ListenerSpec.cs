@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
+using ControlPlane.Resources.Secrets;
 
 namespace ControlPlane.Resources.Listeners;
 
@@ -95,7 +96,8 @@ public sealed record ListenerSpec : ResourceSpec, INodeScoped
 
     internal static SpecReference ToUpstream(string pointer, string name) => new(pointer, new ResourceKey(ResourceKind.Upstream, name));
 
-    internal static SpecReference ToSecret(string pointer, string name) => new(pointer, new ResourceKey(ResourceKind.Secret, name));
+    internal static SpecReference ToSecret(string pointer, string name, SecretContent content) =>
+        new(pointer, new ResourceKey(ResourceKind.Secret, name), content);
 }
 
 /// <summary>Connections that ask for certain server names: exactly one of http and tcp, with TLS terminated or, for tcp, passed on as it is.</summary>

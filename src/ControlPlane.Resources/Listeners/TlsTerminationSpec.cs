@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Upstreams;
 
 namespace ControlPlane.Resources.Listeners;
@@ -26,10 +27,12 @@ public sealed record TlsTerminationSpec
 
     internal IEnumerable<SpecReference> References(string pointer) =>
         [
-            .. Certificates.Index().Select(c => ListenerSpec.ToSecret($"{pointer}/certificates/{c.Index}/secret", c.Item.Secret)),
+            .. Certificates
+                .Index()
+                .Select(c => ListenerSpec.ToSecret($"{pointer}/certificates/{c.Index}/secret", c.Item.Secret, SecretContent.Certificate)),
             .. ClientValidation is null
                 ? Array.Empty<SpecReference>()
-                : [ListenerSpec.ToSecret($"{pointer}/clientValidation/secret", ClientValidation.Secret)],
+                : [ListenerSpec.ToSecret($"{pointer}/clientValidation/secret", ClientValidation.Secret, SecretContent.ValidationContext)],
         ];
 }
 

@@ -77,7 +77,7 @@ internal static class TlsTerminationValidator
             problems.NotEmpty($"{pointer}/clientValidation/secret", validation.Secret);
             foreach (var (at, name) in validation.SubjectAltNames.Index())
             {
-                ValidateSubjectAltName(name, $"{pointer}/clientValidation/subjectAltNames/{at}", problems);
+                SubjectAltNameValidator.Validate(name, $"{pointer}/clientValidation/subjectAltNames/{at}", problems);
             }
         }
     }
@@ -96,25 +96,6 @@ internal static class TlsTerminationValidator
                     $"BoringSSL knows no cipher suite {TextExcerpt.Quote(name)} that can be chosen.{Suggestion.For(name, CipherSuites)}"
                 );
             }
-        }
-    }
-
-    private static void ValidateSubjectAltName(SubjectAltNameSpec name, string pointer, ProblemCollector problems)
-    {
-        problems.OneOf(
-            pointer,
-            isRequired: true,
-            ("dns", name.Dns is not null),
-            ("uri", name.Uri is not null),
-            ("uriPrefix", name.UriPrefix is not null),
-            ("ip", name.Ip is not null)
-        );
-        problems.NotEmpty($"{pointer}/dns", name.Dns);
-        problems.NotEmpty($"{pointer}/uri", name.Uri);
-        problems.NotEmpty($"{pointer}/uriPrefix", name.UriPrefix);
-        if (name.Ip is { } ip && !NetworkAddress.TryParseIp(ip, out _))
-        {
-            problems.Error($"{pointer}/ip", "invalid-address", $"{TextExcerpt.Quote(ip)} is no IP address.");
         }
     }
 }

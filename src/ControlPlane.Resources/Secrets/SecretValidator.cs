@@ -8,10 +8,14 @@ public static class SecretValidator
     /// <summary>Validates a secret.</summary>
     public static void Validate(SecretSpec spec, ProblemCollector problems)
     {
-        if (spec.Content() is null)
-        {
-            problems.Error("/spec", "one-of", "Give exactly one of 'certificate', 'validationContext', 'sessionTicketKeys' and 'generic'.");
-        }
+        problems.OneOf(
+            "/spec",
+            isRequired: true,
+            ("certificate", spec.Certificate is not null),
+            ("validationContext", spec.ValidationContext is not null),
+            ("sessionTicketKeys", !spec.SessionTicketKeys.IsEmpty),
+            ("generic", spec.Generic is not null)
+        );
         foreach (var (pointer, source) in spec.Sources())
         {
             ValidateSource(source, pointer, problems);
@@ -20,20 +24,21 @@ public static class SecretValidator
 
     private static void ValidateSource(SecretSource source, string pointer, ProblemCollector problems)
     {
-        string?[] given = [source.File, source.Env, source.Inline];
-        if (given.Count(g => g is not null) != 1)
-        {
-            problems.Error(pointer, "one-of", "Give exactly one of 'file', 'env' and 'inline'.");
-        }
-        else if (given.Any(g => g is ""))
-        {
-            problems.Error(pointer, "empty-value", "The value is empty.");
-        }
-        else if (source.File is { } file && file.Contains('\0', StringComparison.Ordinal))
+        problems.OneOf(
+            pointer,
+            isRequired: true,
+            ("file", source.File is not null),
+            ("env", source.Env is not null),
+            ("inline", source.Inline is not null)
+        );
+        problems.NotEmpty($"{pointer}/file", source.File);
+        problems.NotEmpty($"{pointer}/env", source.Env);
+        problems.NotEmpty($"{pointer}/inline", source.Inline);
+        if (source.File is { } file && file.Contains('\0', StringComparison.Ordinal))
         {
             problems.Error($"{pointer}/file", "invalid-path", "The path contains a zero byte.");
         }
-        else if (source.Env is { } env && (env.Contains('=', StringComparison.Ordinal) || env.Contains('\0', StringComparison.Ordinal)))
+        if (source.Env is { } env && (env.Contains('=', StringComparison.Ordinal) || env.Contains('\0', StringComparison.Ordinal)))
         {
             problems.Error($"{pointer}/env", "invalid-variable-name", "This cannot be the name of an environment variable.");
         }

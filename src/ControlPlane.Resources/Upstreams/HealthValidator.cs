@@ -7,6 +7,7 @@ namespace ControlPlane.Resources.Upstreams;
 internal static class HealthValidator
 {
     private const string At = "/spec/health";
+    private const uint MostInARow = 1000;
     private static readonly string[] Methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
@@ -43,11 +44,13 @@ internal static class HealthValidator
 
     private static void ValidateCheck(UpstreamSpec spec, HealthCheckSpec check, string pointer, ProblemCollector problems)
     {
-        object?[] kinds = [check.Http, check.Grpc, check.Tcp];
-        if (kinds.Count(k => k is not null) != 1)
-        {
-            problems.Error(pointer, "one-of", "A check is exactly one of 'http', 'grpc' and 'tcp'.");
-        }
+        problems.OneOf(
+            pointer,
+            isRequired: true,
+            ("http", check.Http is not null),
+            ("grpc", check.Grpc is not null),
+            ("tcp", check.Tcp is not null)
+        );
         ValidateTiming(check, pointer, problems);
         if (check.Port is { } port)
         {
@@ -91,14 +94,9 @@ internal static class HealthValidator
             problems.Positive($"{pointer}/interval", check.Interval)
             & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
             & problems.Positive($"{pointer}/timeout", check.Timeout);
-        if (check.Rise == 0)
-        {
-            problems.Error($"{pointer}/rise", "out-of-range", "At least 1 pass makes an endpoint healthy.");
-        }
-        if (check.Fall == 0)
-        {
-            problems.Error($"{pointer}/fall", "out-of-range", "At least 1 failure makes an endpoint unhealthy.");
-        }
+        sound &=
+            problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
+            & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
         if (!sound)
         {
             return;
@@ -120,7 +118,7 @@ internal static class HealthValidator
             );
         }
         var slowest = check.Interval + (check.Fall * check.Timeout) + ((check.Fall - 1) * check.EdgeInterval);
-        if (check.Fall > 0 && slowest > TimeSpan.FromSeconds(30))
+        if (slowest > TimeSpan.FromSeconds(30))
         {
             problems.Warning(
                 pointer,
@@ -222,15 +220,10 @@ internal static class HealthValidator
 
     private static void ValidatePayload(PayloadSpec payload, string pointer, ProblemCollector problems)
     {
-        if (payload.Text is null == payload.Hex is null)
-        {
-            problems.Error(pointer, "one-of", "Give exactly one of 'text' and 'hex'.");
-        }
-        else if (payload.Text is "" || payload.Hex is "")
-        {
-            problems.Error(pointer, "empty-payload", "The payload is empty: leave it out.");
-        }
-        else if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
+        problems.OneOf(pointer, isRequired: true, ("text", payload.Text is not null), ("hex", payload.Hex is not null));
+        problems.NotEmpty($"{pointer}/text", payload.Text);
+        problems.NotEmpty($"{pointer}/hex", payload.Hex);
+        if (payload.Hex is { } hex && (hex.Length % 2 != 0 || !hex.All(char.IsAsciiHexDigit)))
         {
             problems.Error($"{pointer}/hex", "invalid-hex", "These are not pairs of hexadecimal digits.");
         }

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
+using ControlPlane.Resources.Secrets;
 
 namespace ControlPlane.Resources.Upstreams;
 
@@ -60,11 +61,15 @@ public sealed record UpstreamSpec : ResourceSpec, INodeScoped
         }
         if (Tls?.CaSecret is { } ca)
         {
-            yield return new SpecReference("/spec/tls/caSecret", new ResourceKey(ResourceKind.Secret, ca));
+            yield return new SpecReference("/spec/tls/caSecret", new ResourceKey(ResourceKind.Secret, ca), SecretContent.ValidationContext);
         }
         if (Tls?.CertificateSecret is { } certificate)
         {
-            yield return new SpecReference("/spec/tls/certificateSecret", new ResourceKey(ResourceKind.Secret, certificate));
+            yield return new SpecReference(
+                "/spec/tls/certificateSecret",
+                new ResourceKey(ResourceKind.Secret, certificate),
+                SecretContent.Certificate
+            );
         }
     }
 }

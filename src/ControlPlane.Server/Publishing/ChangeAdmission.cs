@@ -1,4 +1,5 @@
 using ControlPlane.Core.Compilation;
+using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
@@ -16,6 +17,7 @@ internal sealed class ChangeAdmission : IDisposable
     private readonly CurrentState _current;
     private readonly SnapshotPublisher _publisher;
     private readonly SecretFiles _secrets;
+    private readonly ConnectedNodes _nodes;
     private readonly TimeProvider _time;
 
     // Changes are worked out one at a time: each is validated against the state that the one before it made.
@@ -27,6 +29,7 @@ internal sealed class ChangeAdmission : IDisposable
         CurrentState current,
         SnapshotPublisher publisher,
         SecretFiles secrets,
+        ConnectedNodes nodes,
         TimeProvider time
     )
     {
@@ -34,6 +37,7 @@ internal sealed class ChangeAdmission : IDisposable
         _current = current;
         _publisher = publisher;
         _secrets = secrets;
+        _nodes = nodes;
         _time = time;
     }
 
@@ -50,7 +54,7 @@ internal sealed class ChangeAdmission : IDisposable
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
-                var plan = ChangePlan.Make(request, before, new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve));
+                var plan = ChangePlan.Make(request, before, new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve), _nodes.Connected());
                 if (request.DryRun || !plan.Writes)
                 {
                     return plan.Outcome;

@@ -26,17 +26,19 @@ internal sealed class ChangePlan
     private readonly ChangeRequest _request;
     private readonly StatePair _before;
     private readonly CompilationInputs _inputs;
+    private readonly IReadOnlyCollection<NodeIdentity> _nodes;
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
 
-    private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs)
+    private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs, IReadOnlyCollection<NodeIdentity> nodes)
     {
         _request = request;
         _before = before;
         _inputs = inputs;
+        _nodes = nodes;
         After = before;
     }
 
@@ -56,11 +58,20 @@ internal sealed class ChangePlan
     public bool Writes => Outcome is ChangeApplied && (!Written.IsEmpty || !Deleted.IsEmpty);
 
     /// <summary>Works out what a request does.</summary>
-    public static ChangePlan Make(ChangeRequest request, StatePair before, CompilationInputs inputs)
+    /// <param name="request">What is asked for.</param>
+    /// <param name="before">The state in force.</param>
+    /// <param name="inputs">Time and secrets.</param>
+    /// <param name="nodes">The connected nodes, whose extensions are looked at.</param>
+    public static ChangePlan Make(
+        ChangeRequest request,
+        StatePair before,
+        CompilationInputs inputs,
+        IReadOnlyCollection<NodeIdentity> nodes
+    )
     {
-        var draft = new ChangePlan(request, before, inputs) { Outcome = null! };
+        var draft = new ChangePlan(request, before, inputs, nodes) { Outcome = null! };
         var outcome = draft.Decide();
-        return new ChangePlan(request, before, inputs)
+        return new ChangePlan(request, before, inputs, nodes)
         {
             Outcome = outcome,
             After = draft.After,
@@ -211,7 +222,7 @@ internal sealed class ChangePlan
             var index = _indexes[resource.Key];
             foreach (var reference in resource.Manifest.Spec.References())
             {
-                if (After.Desired.Find(reference.Target) is null)
+                if (After.Desired.Find(reference.Target) is not { } target)
                 {
                     Fault(
                         index,
@@ -220,11 +231,20 @@ internal sealed class ChangePlan
                         $"{reference.Target} does not exist. Create it first, or in the same request to /api/v1/apply."
                     );
                 }
+                else if (reference.Misfit(target.Manifest.Spec) is { } misfit)
+                {
+                    Fault(index, misfit.Pointer, misfit.Code, misfit.Message);
+                }
             }
 
             if (DesiredState.IsSubResource(resource.Key.Kind))
             {
                 CheckParent(index, resource);
+            }
+
+            if (resource.Key.Kind == ResourceKind.Secret)
+            {
+                CheckUses(index, resource);
             }
         }
 
@@ -239,6 +259,21 @@ internal sealed class ChangePlan
                     "still-referenced",
                     $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first, or in the same request to /api/v1/apply."
                 );
+            }
+        }
+    }
+
+    /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
+    private void CheckUses(int index, StoredResource secret)
+    {
+        foreach (var referrer in After.Desired.Referrers(secret.Key).Where(r => !_indexes.ContainsKey(r)))
+        {
+            foreach (var reference in After.Desired.Find(referrer)!.Manifest.Spec.References().Where(r => r.Target == secret.Key))
+            {
+                if (reference.Misfit(secret.Manifest.Spec) is { } misfit)
+                {
+                    Conflict(index, "/spec", misfit.Code, $"{referrer} names this object at {misfit.Pointer}: {misfit.Message}");
+                }
             }
         }
     }
@@ -314,6 +349,8 @@ internal sealed class ChangePlan
             {
                 continue;
             }
+
+            Take(IndexOf(key), CrossResourceRules.MissingExtensions(compiled, _nodes));
 
             // A fault of an object that is not in the request was caused by one that is: it is told on the first, with its name.
             var index = IndexOf(key);

@@ -76,23 +76,33 @@ internal sealed partial class LastGoodFile : BackgroundService
         }
     }
 
+    /// <summary>Writes what was offered last, however short ago the file was written.</summary>
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        if (ExecuteTask is not { IsCompleted: false })
+        {
+            await WriteNewestAsync();
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _offered.Dispose();
+        base.Dispose();
+    }
+
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        try
+        while (true)
         {
-            while (true)
-            {
-                await _offered.WaitAsync(stoppingToken);
-                var started = _time.GetTimestamp();
-                await WriteNewestAsync();
-                var pause = _time.GetElapsedTime(started) / MaximumShare;
-                await Task.Delay(pause > MinimumInterval ? pause : MinimumInterval, _time, stoppingToken);
-            }
-        }
-        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
-        {
+            await _offered.WaitAsync(stoppingToken);
+            var started = _time.GetTimestamp();
             await WriteNewestAsync();
+            var pause = _time.GetElapsedTime(started) / MaximumShare;
+            await Task.Delay(pause > MinimumInterval ? pause : MinimumInterval, _time, stoppingToken);
         }
     }
 

@@ -32,13 +32,24 @@ internal static class PrivateFile
     public static async Task ReplaceAsync(string path, Func<Stream, Task> write)
     {
         var unfinished = path + ".tmp";
-        File.Delete(unfinished);
-        await using (var file = Open(unfinished, FileMode.CreateNew))
+        try
         {
-            await write(file);
-            file.Flush(flushToDisk: true);
-        }
+            await using (var file = Open(unfinished, FileMode.Create))
+            {
+                await write(file);
+                file.Flush(flushToDisk: true);
+            }
 
-        File.Move(unfinished, path, overwrite: true);
+            File.Move(unfinished, path, overwrite: true);
+        }
+        catch
+        {
+            if (File.Exists(unfinished))
+            {
+                File.Delete(unfinished);
+            }
+
+            throw;
+        }
     }
 }

@@ -58,6 +58,11 @@ internal static class StoreFactory
             throw new FormatException($"--store names no host. {Forms}");
         }
 
+        if (connection.Port is < 1 or > 65535)
+        {
+            throw new FormatException($"--store has the port {connection.Port}. Ports are 1 to 65535.");
+        }
+
         return (time, loggers) => new PostgresDesiredStateStore(connection, time, loggers.CreateLogger<PostgresDesiredStateStore>());
     }
 

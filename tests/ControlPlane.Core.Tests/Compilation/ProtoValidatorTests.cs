@@ -85,7 +85,7 @@ public sealed class ProtoValidatorTests
                 "header name",
                 new HeaderValueOption { Header = new HeaderValue { Key = "a\nb" } },
                 "/header/key",
-                "value is empty or holds a line break or NUL"
+                "value holds a line break or NUL"
             },
             {
                 "strict header name",

@@ -313,7 +313,10 @@ public sealed class DeltaProtocolTests
         _xds.Ask(Listener);
         _xds.Ack(Listener);
         _xds.Change("LDS:bad=1 LDS:good=1");
-        Assert.Equal("LDS{good=1}-{bad}", _xds.Nack(Listener, "Error adding/updating listener(s) bad: cannot bind '127.0.0.1:1': Address already in use"));
+        Assert.Equal(
+            "LDS{good=1}-{bad}",
+            _xds.Nack(Listener, "Error adding/updating listener(s) bad: cannot bind '127.0.0.1:1': Address already in use")
+        );
         Assert.Equal(["bad"], _xds.LastAnswer.Names);
         Assert.Equal("", _xds.Ack(Listener));
         Assert.Equal(DeliveryState.Acked, _xds.Session.DeliveryOf(Listener, "good", _xds.Snapshot).State);

@@ -76,16 +76,18 @@ internal sealed class SessionDriver(XdsProtocol protocol)
                         ? []
                         : references[1]
                             .Split('+')
-                            .Select(target => target switch
-                            {
-                                ['@', .. var cluster] => new ResourceReference(ResourceType.Cluster, cluster),
-                                _ => new ResourceReference(
-                                    type == ResourceType.Listener ? ResourceType.Route
-                                        : type == ResourceType.Cluster ? ResourceType.Endpoints
-                                        : ResourceType.Cluster,
-                                    target
-                                ),
-                            })
+                            .Select(target =>
+                                target switch
+                                {
+                                    ['@', .. var cluster] => new ResourceReference(ResourceType.Cluster, cluster),
+                                    _ => new ResourceReference(
+                                        type == ResourceType.Listener ? ResourceType.Route
+                                            : type == ResourceType.Cluster ? ResourceType.Endpoints
+                                            : ResourceType.Cluster,
+                                        target
+                                    ),
+                                }
+                            )
                 )
             );
         }
@@ -125,10 +127,18 @@ internal sealed class SessionDriver(XdsProtocol protocol)
                 ClusterName = name,
                 Endpoints = { new LocalityLbEndpoints { Locality = new Locality { Zone = content } } },
             },
-            "SDS" => new Secret { Name = name, GenericSecret = new GenericSecret { Secret = new DataSource { InlineString = content } } },
+            "SDS" => new Secret
+            {
+                Name = name,
+                GenericSecret = new GenericSecret { Secret = new DataSource { InlineString = content } },
+            },
             "LDS" => new Listener { Name = name, StatPrefix = content },
             "RDS" => new RouteConfiguration { Name = name, InternalOnlyHeaders = { content } },
-            "ECDS" => new TypedExtensionConfig { Name = name, TypedConfig = new Google.Protobuf.WellKnownTypes.Any { TypeUrl = content } },
+            "ECDS" => new TypedExtensionConfig
+            {
+                Name = name,
+                TypedConfig = new Google.Protobuf.WellKnownTypes.Any { TypeUrl = content },
+            },
             "VHDS" => new VirtualHost { Name = name, Domains = { content } },
             "RTDS" => new Runtime
             {
@@ -281,7 +291,9 @@ internal sealed class SessionDriver(XdsProtocol protocol)
     }
 
     public static ImmutableArray<EncodedResource> ResourcesOf(ServerResponse response) =>
-        response.Whole is null ? response.Resources : [.. response.Whole.Resources.OrderBy(resource => resource.Name, StringComparer.Ordinal)];
+        response.Whole is null
+            ? response.Resources
+            : [.. response.Whole.Resources.OrderBy(resource => resource.Name, StringComparer.Ordinal)];
 
     private static string Unquote(string word) => word == "\"\"" ? "" : word;
 }

@@ -7,14 +7,14 @@ namespace ControlPlane.Resources.Tests.Secrets;
 public sealed class SecretSpecTests
 {
     [Theory]
-    [InlineData("{}", "/spec", "one-of")]
-    [InlineData("generic: { inline: a }\nvalidationContext: { ca: { inline: a } }", "/spec", "one-of")]
-    [InlineData("generic: {}", "/spec/generic", "one-of")]
-    [InlineData("generic: { inline: a, file: b }", "/spec/generic", "one-of")]
-    [InlineData("generic: { env: '' }", "/spec/generic", "empty-value")]
+    [InlineData("{}", "/spec", "missing-alternative")]
+    [InlineData("generic: { inline: a }\nvalidationContext: { ca: { inline: a } }", "/spec", "too-many-alternatives")]
+    [InlineData("generic: {}", "/spec/generic", "missing-alternative")]
+    [InlineData("generic: { inline: a, file: b }", "/spec/generic", "too-many-alternatives")]
+    [InlineData("generic: { env: '' }", "/spec/generic/env", "empty-text")]
     [InlineData("generic: { env: A=B }", "/spec/generic/env", "invalid-variable-name")]
-    [InlineData("certificate: { chain: { file: a }, privateKey: {} }", "/spec/certificate/privateKey", "one-of")]
-    [InlineData("sessionTicketKeys: [{ file: a }, {}]", "/spec/sessionTicketKeys/1", "one-of")]
+    [InlineData("certificate: { chain: { file: a }, privateKey: {} }", "/spec/certificate/privateKey", "missing-alternative")]
+    [InlineData("sessionTicketKeys: [{ file: a }, {}]", "/spec/sessionTicketKeys/1", "missing-alternative")]
     public void A_fault_is_refused_where_it_stands(string yaml, string pointer, string code) =>
         SpecText.HasProblem(ResourceKind.Secret, yaml == "{}" ? "nodeGroups: []" : yaml, pointer, code, ProblemSeverity.Error);
 

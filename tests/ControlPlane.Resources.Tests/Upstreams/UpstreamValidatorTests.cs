@@ -1,3 +1,4 @@
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 
@@ -35,7 +36,7 @@ public sealed class UpstreamValidatorTests
                 "/spec/circuitBreakers/default/retryBudget/percent",
                 "out-of-range"
             },
-            { "circuitBreakers: { high: { maxRetries: 3, retryBudget: {} } }", "/spec/circuitBreakers/high/maxRetries", "exclusive" },
+            { "circuitBreakers: { high: { maxRetries: 3, retryBudget: {} } }", "/spec/circuitBreakers/high", "too-many-alternatives" },
             // load balancing
             { "loadBalancing: { leastRequest: {} }", "/spec/loadBalancing/leastRequest", "not-for-this-policy" },
             {
@@ -114,8 +115,8 @@ public sealed class UpstreamValidatorTests
             },
             // TLS
             { "tls: { sni: a.example.com }", "/spec/tls", "ca-required" },
-            { "tls: { sni: a.example.com, ca: system, insecureSkipVerify: true }", "/spec/tls", "exclusive" },
-            { "tls: { sni: a.example.com, ca: system, caSecret: internal }", "/spec/tls", "exclusive" },
+            { "tls: { sni: a.example.com, ca: system, insecureSkipVerify: true }", "/spec/tls", "too-many-alternatives" },
+            { "tls: { sni: a.example.com, ca: system, caSecret: internal }", "/spec/tls", "too-many-alternatives" },
             { "tls: { ca: system }", "/spec/tls", "san-required" },
             { "tls: { sni: 10.0.1.1, ca: system }", "/spec/tls/sni", "sni-is-ip" },
             { "tls: { sni: '*.example.com', ca: system }", "/spec/tls/sni", "invalid-sni" },
@@ -125,7 +126,7 @@ public sealed class UpstreamValidatorTests
                 "/spec/tls/subjectAltNames",
                 "san-without-ca"
             },
-            { "tls: { ca: system, subjectAltNames: [{}] }", "/spec/tls/subjectAltNames/0", "one-of" },
+            { "tls: { ca: system, subjectAltNames: [{}] }", "/spec/tls/subjectAltNames/0", "missing-alternative" },
             { "tls: { ca: system, subjectAltNames: [{ ip: here }] }", "/spec/tls/subjectAltNames/0/ip", "invalid-address" },
             {
                 "tls: { sni: a.example.com, ca: system, minVersion: tls13, maxVersion: tls12 }",
@@ -135,8 +136,8 @@ public sealed class UpstreamValidatorTests
             { "protocol: auto\ntls: { sni: a.example.com, ca: system, alpn: [h2] }", "/spec/tls/alpn", "alpn-of-auto" },
             { "tls: { sni: a.example.com, ca: system, alpn: [''] }", "/spec/tls/alpn/0", "out-of-range" },
             // health
-            { "health: { checks: [{}] }", "/spec/health/checks/0", "one-of" },
-            { "health: { checks: [{ tcp: {}, http: { path: / } }] }", "/spec/health/checks/0", "one-of" },
+            { "health: { checks: [{}] }", "/spec/health/checks/0", "missing-alternative" },
+            { "health: { checks: [{ tcp: {}, http: { path: / } }] }", "/spec/health/checks/0", "too-many-alternatives" },
             { "health: { checks: [{ tcp: {} }, { tcp: {} }] }", "/spec/health/checks", "one-check" },
             { "health: { checks: [{ grpc: {} }] }", "/spec/health/checks/0/grpc", "grpc-check-needs-http2" },
             { "protocol: tcp\nhealth: { checks: [{ http: { path: / } }] }", "/spec/health/checks/0/http", "http-check-on-tcp" },
@@ -174,10 +175,15 @@ public sealed class UpstreamValidatorTests
                 "/spec/health/checks/0/http/retriableStatuses/0",
                 "invalid-status"
             },
-            { "health: { checks: [{ tcp: { send: {} } }] }", "/spec/health/checks/0/tcp/send", "one-of" },
+            { "health: { checks: [{ tcp: { send: {} } }] }", "/spec/health/checks/0/tcp/send", "missing-alternative" },
             { "health: { checks: [{ tcp: { receive: [{ hex: abc }] } }] }", "/spec/health/checks/0/tcp/receive/0/hex", "invalid-hex" },
             { "health: { checks: [{ tcp: {}, interval: 0s }] }", "/spec/health/checks/0/interval", "out-of-range" },
             { "health: { checks: [{ tcp: {}, rise: 0 }] }", "/spec/health/checks/0/rise", "out-of-range" },
+            {
+                "health: { checks: [{ tcp: {}, interval: 500h, timeout: 500h, fall: 4294967295 }] }",
+                "/spec/health/checks/0/fall",
+                "out-of-range"
+            },
             { "health: { checks: [{ tcp: {}, fall: 0 }] }", "/spec/health/checks/0/fall", "out-of-range" },
             { "health: { checks: [{ tcp: {}, edgeInterval: 6s }] }", "/spec/health/checks/0/edgeInterval", "edge-interval-order" },
             { "health: { checks: [{ tcp: {}, port: 70000 }] }", "/spec/health/checks/0/port", "out-of-range" },
@@ -286,6 +292,11 @@ public sealed class UpstreamValidatorTests
                 "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80 }], dns: { refreshRate: 1ms } }",
                 "/spec/endpoints/dns/refreshRate",
                 "out-of-range"
+            },
+            {
+                "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80, additionalAddresses: [{ address: 10.0.1.1, port: 80 }] }] }",
+                "/spec/endpoints/hosts/0/additionalAddresses",
+                "not-for-this-source"
             },
             { "{ source: envoyStrictDns, hosts: [{ address: 'unix:/a' }] }", "/spec/endpoints/hosts/0/address", "invalid-address" },
             {
@@ -415,6 +426,20 @@ public sealed class UpstreamValidatorTests
             ],
             spec.References().Select(r => (r.Pointer, r.Target))
         );
+    }
+
+    [Fact]
+    public void A_certificate_is_not_taken_in_the_place_of_a_CA()
+    {
+        var spec = SpecText.Good<UpstreamSpec>(ResourceKind.Upstream, $"tls: {{ sni: a.example.com, caSecret: internal-ca }}\n{Endpoints}");
+        var reference = spec.References().Single();
+        var certificate = SpecText.Good<SecretSpec>(ResourceKind.Secret, "certificate: { chain: { file: a }, privateKey: { file: b } }");
+        var authorities = SpecText.Good<SecretSpec>(ResourceKind.Secret, "validationContext: { ca: { file: a } }");
+        Assert.Equal(
+            ("/spec/tls/caSecret", "secret-of-another-kind"),
+            (reference.Misfit(certificate)!.Pointer, reference.Misfit(certificate)!.Code)
+        );
+        Assert.Null(reference.Misfit(authorities));
     }
 
     [Fact]

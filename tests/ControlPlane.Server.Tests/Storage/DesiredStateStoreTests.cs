@@ -1,6 +1,7 @@
 using System.Text;
 using ControlPlane.Resources;
 using ControlPlane.Server.Storage;
+using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Storage;
 
@@ -37,7 +38,10 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
     private protected abstract Task<IDesiredStateStore> CreateOtherKindAsync();
 
     /// <summary>Another store on the database of <see cref="Store"/>, as a second server has it.</summary>
-    private protected abstract IDesiredStateStore OpenAgain();
+    private protected abstract IDesiredStateStore OpenAgain(TimeProvider? time = null);
+
+    /// <summary>Raises the newest revision by one, and notifies nobody.</summary>
+    private protected abstract Task AdvanceHeadSilentlyAsync();
 
     private protected IDesiredStateStore Track(IDesiredStateStore store)
     {
@@ -161,7 +165,10 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
                         {
                             var state = await server.LoadAsync(Cancellation);
                             var count = state.Documents.Count == 0 ? 0 : int.Parse(state.Documents[0].Json);
-                            if (await server.CommitAsync(Batch(state.Revision, [Document("counter", $"{count + 1}")]), Cancellation) is not null)
+                            if (
+                                await server.CommitAsync(Batch(state.Revision, [Document("counter", $"{count + 1}")]), Cancellation)
+                                is not null
+                            )
                             {
                                 break;
                             }
@@ -432,6 +439,94 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_commit_that_nobody_signalled_is_found_by_the_slow_poll()
+    {
+        var time = new FakeTimeProvider();
+        await using var watch = Track(OpenAgain(time)).WatchAsync(Cancellation).GetAsyncEnumerator(Cancellation);
+        Assert.Equal(0, await NextAsync(watch));
+
+        await AdvanceHeadSilentlyAsync();
+        time.Advance(SqlDesiredStateStore.PollInterval);
+
+        Assert.Equal(1, await NextAsync(watch));
+    }
+
+    [Fact]
+    public async Task Whatever_was_written_every_kept_revision_is_what_it_was()
+    {
+        // Random writes beside a model that keeps each revision's whole state in memory.
+        for (var sample = 0; sample < 5; sample++)
+        {
+            var random = new Random(sample);
+            var store = Track(await CreateAsync());
+            await store.MigrateAsync(Cancellation);
+            var model = new List<Dictionary<ResourceKey, StoredDocument>> { new() };
+            var kept = 1;
+            for (var revision = 1; revision <= 40; revision++)
+            {
+                var keys = Enumerable.Range(0, 8).Select(i => Key($"k{i}")).Where(_ => random.Next(3) == 0).ToList();
+                var deletes = keys.Where(_ => random.Next(3) == 0).ToList();
+                var writes = keys.Except(deletes)
+                    .Select(k => Document(k.Name, $"{random.Next(100)}") with { Generation = revision })
+                    .ToList();
+                Assert.NotNull(await store.CommitAsync(Batch(revision - 1, writes, deletes), Cancellation));
+
+                var state = new Dictionary<ResourceKey, StoredDocument>(model[^1]);
+                deletes.ForEach(k => state.Remove(k));
+                writes.ForEach(d => state[d.Key] = d with { Revision = revision });
+                model.Add(state);
+
+                if (random.Next(15) == 0)
+                {
+                    var keep = random.Next(1, 12);
+                    await store.PruneAsync(Noon.AddDays(1), keep, Cancellation);
+                    kept = Math.Max(kept, revision - keep + 1);
+                }
+            }
+
+            AssertState(model[^1], (await store.LoadAsync(Cancellation)).Documents);
+            for (var revision = 1; revision <= 40; revision++)
+            {
+                var state = await store.LoadAtAsync(revision, Cancellation);
+                var changes = await store.ReadChangesAsync(revision, Cancellation);
+                Assert.Equal(revision >= kept, state is not null);
+                Assert.Equal(revision >= kept - 1, changes is not null);
+                if (state is not null)
+                {
+                    AssertState(model[revision], state.Documents);
+                    var detail = await store.GetRevisionAsync(revision, Cancellation);
+                    foreach (var change in detail!.Changes)
+                    {
+                        Assert.Equal(model[revision - 1].GetValueOrDefault(change.Key), change.Before);
+                        Assert.Equal(model[revision].GetValueOrDefault(change.Key), change.After);
+                    }
+                }
+
+                if (changes is not null)
+                {
+                    var caughtUp = new Dictionary<ResourceKey, StoredDocument>(model[revision]);
+                    changes.Deleted.ToList().ForEach(k => caughtUp.Remove(k));
+                    changes.Written.ToList().ForEach(d => caughtUp[d.Key] = d);
+                    AssertState(model[^1], caughtUp.Values);
+                }
+            }
+
+            foreach (var key in Enumerable.Range(0, 8).Select(i => Key($"k{i}")))
+            {
+                var history = await store.GetHistoryAsync(key, 100, Cancellation);
+                Assert.All(history, e => Assert.Equal(model[(int)e.Revision.Revision].GetValueOrDefault(key), e.Document));
+                var changed = Enumerable
+                    .Range(kept, 40 - kept + 1)
+                    .Where(r => !Equals(model[r].GetValueOrDefault(key), model[r - 1].GetValueOrDefault(key)));
+                Assert.Equal(changed.Reverse(), history.Select(e => (int)e.Revision.Revision).Where(r => r >= kept));
+            }
+        }
+
+        static void AssertState(Dictionary<ResourceKey, StoredDocument> expected, IEnumerable<StoredDocument> actual) =>
+            Assert.Equal(expected.Values.OrderBy(d => d.Key.Name), actual.OrderBy(d => d.Key.Name));
+    }
+
+    [Fact]
     public async Task Watching_ends_when_it_is_cancelled()
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(Cancellation);
@@ -490,13 +585,25 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
             { "an empty file", _ => [], "Line 1: the file is empty" },
             { "another file", _ => ["""{"hello":"world"}"""], "Line 1: this is no controlplane-backup file" },
             { "no JSON", lines => [.. lines[..3], "garbage", .. lines[4..]], "Line 4: not a JSON object" },
-            { "a newer version", lines => [lines[0].Replace("\"version\":1", "\"version\":2"), .. lines[1..]], "Line 1: the file is of version 2" },
+            {
+                "a newer version",
+                lines => [lines[0].Replace("\"version\":1", "\"version\":2"), .. lines[1..]],
+                "Line 1: the file is of version 2"
+            },
             { "a missing end", lines => lines[..^1], "cut off after line" },
             { "a line cut in the middle", lines => [.. lines[..^2], lines[^2][..20]], "not a JSON object" },
             { "a missing line", lines => [.. lines[..^2], lines[^1]], "there should be" },
-            { "a changed manifest", lines => [.. lines[..^2], lines[^2].Replace("\"n\":", "\"m\":"), lines[^1]], "the checksum does not match" },
+            {
+                "a changed manifest",
+                lines => [.. lines[..^2], lines[^2].Replace("\"n\":", "\"m\":"), lines[^1]],
+                "the checksum does not match"
+            },
             { "a missing revision", lines => [.. lines[..3], .. lines[4..]], "Line 4: revision 4 cannot follow revision 2" },
-            { "an unknown kind", lines => [.. lines[..^2], lines[^2].Replace("Upstream", "Downstream"), lines[^1]], "no kind 'Downstream'" },
+            {
+                "an unknown kind",
+                lines => [.. lines[..^2], lines[^2].Replace("Upstream", "Downstream"), lines[^1]],
+                "no kind 'Downstream'"
+            },
             { "a missing member", lines => [.. lines[..^2], lines[^2].Replace("\"uid\"", "\"u\""), lines[^1]], "a member is missing" },
             { "a state twice", lines => [.. lines[..^1], lines[^2], lines[^1]], "occurs twice" },
             { "something after the end", lines => [.. lines, lines[1]], "something after the last line" },
@@ -559,7 +666,9 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
     ) =>
         Assert.Equal(
             baseRevision + 1,
-            (await Store.CommitAsync(Batch(baseRevision, writes, deletes) with { Author = author, At = at ?? Noon }, Cancellation))?.Revision
+            (
+                await Store.CommitAsync(Batch(baseRevision, writes, deletes) with { Author = author, At = at ?? Noon }, Cancellation)
+            )?.Revision
         );
 
     private protected static WriteBatch Batch(
@@ -591,7 +700,12 @@ public abstract class DesiredStateStoreTests : IAsyncLifetime
     {
         await CommitAsync(0, [Document("old", """{"text":"\u0000 😀 \"quoted\" \\"}"""), Document("gone")], at: Noon.AddDays(-2));
         await CommitAsync(1, [Document("a"), Document("b")], at: Noon);
-        await CommitAsync(2, [Document("a", """{ "n": 1.50 }"""), Document("u/1", kind: ResourceKind.Endpoint)], [Key("gone")], at: Noon.AddTicks(10));
+        await CommitAsync(
+            2,
+            [Document("a", """{ "n": 1.50 }"""), Document("u/1", kind: ResourceKind.Endpoint)],
+            [Key("gone")],
+            at: Noon.AddTicks(10)
+        );
         await CommitAsync(3, [], [Key("b")]);
         await CommitAsync(4, [Document("b", """{"n":3}""")]);
         await CommitAsync(5, [Document("a", """{"n":4}""")]);

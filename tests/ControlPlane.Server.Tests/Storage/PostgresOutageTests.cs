@@ -205,7 +205,12 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
     public async Task A_refused_connection_is_told_without_the_password()
     {
         await using var store = PostgresDesiredStateStoreTests.Open(
-            new NpgsqlConnectionStringBuilder(_database) { Host = "127.0.0.1", Port = 1, Password = "s3cret-word" }.ConnectionString
+            new NpgsqlConnectionStringBuilder(_database)
+            {
+                Host = "127.0.0.1",
+                Port = 1,
+                Password = "s3cret-word",
+            }.ConnectionString
         );
 
         var refused = await UnavailableAsync(() => store.LoadAsync(Cancellation));
@@ -221,7 +226,11 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
             new NpgsqlConnectionStringBuilder(_database) { Database = "missing" }.ConnectionString
         );
 
-        Assert.Contains("\"missing\" does not exist", (await UnavailableAsync(() => store.MigrateAsync(Cancellation))).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "\"missing\" does not exist",
+            (await UnavailableAsync(() => store.MigrateAsync(Cancellation))).Message,
+            StringComparison.Ordinal
+        );
     }
 
     private async Task StopServerAsync(bool isCrash)
@@ -246,7 +255,18 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
             DateTimeOffset.UnixEpoch,
             "",
             "",
-            [new StoredDocument(new ResourceKey(ResourceKind.Upstream, "a"), Guid.Empty, 1, 0, DateTimeOffset.UnixEpoch, DateTimeOffset.UnixEpoch, "test", "{}")],
+            [
+                new StoredDocument(
+                    new ResourceKey(ResourceKind.Upstream, "a"),
+                    Guid.Empty,
+                    1,
+                    0,
+                    DateTimeOffset.UnixEpoch,
+                    DateTimeOffset.UnixEpoch,
+                    "test",
+                    "{}"
+                ),
+            ],
             []
         );
 
@@ -277,7 +297,9 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
     }
 
     private Task TerminateAllOthersAsync() =>
-        ExecuteAsync("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()");
+        ExecuteAsync(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        );
 
     private async Task ExecuteAsync(string sql)
     {

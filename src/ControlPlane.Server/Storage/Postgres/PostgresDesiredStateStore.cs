@@ -256,6 +256,8 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
             await copy.CompleteAsync(cancellationToken);
         }
 
+        await using var analyze = new NpgsqlCommand("ANALYZE revisions, history, documents", connection) { CommandTimeout = 600 };
+        await analyze.ExecuteNonQueryAsync(cancellationToken);
         await using var notify = new NpgsqlCommand($"SELECT pg_notify('{Channel}', revision::text) FROM head", connection);
         await notify.ExecuteNonQueryAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
@@ -292,9 +294,10 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
         await using var head = new NpgsqlCommand("SELECT revision FROM head", connection);
         while (true)
         {
-            signal((long)(await head.ExecuteScalarAsync(cancellationToken))!);
+            var revision = (long)(await head.ExecuteScalarAsync(cancellationToken))!;
             using var poll = new CancellationTokenSource(PollInterval, Time);
             using var wait = CancellationTokenSource.CreateLinkedTokenSource(poll.Token, cancellationToken);
+            signal(revision);
             try
             {
                 while (true)
@@ -406,7 +409,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     /// <summary>Waits for an operation until it has ended or said that the answer has begun, but no longer; what is abandoned ends by itself.</summary>
     private async Task<T> PatientlyAsync<T>(Func<Action, Task<T>> operation, TimeSpan patience)
     {
-        var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var answered = new TaskCompletionSource();
         var running = operation(() => answered.TrySetResult());
         await Task.WhenAny(running, answered.Task).WaitAsync(patience, Time);
         return await running;

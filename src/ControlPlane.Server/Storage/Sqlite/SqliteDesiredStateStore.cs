@@ -16,6 +16,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
 
     private readonly string _path;
     private readonly string _connectionString;
+    private readonly long? _maximumPages;
 
     // The writer's connection and what is prepared on it belong to whoever holds the semaphore. After a fault both are made anew.
     private readonly SemaphoreSlim _writing = new(1, 1);
@@ -23,10 +24,16 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
 
     private TaskCompletionSource _committed = NewSignal();
 
-    public SqliteDesiredStateStore(string path, TimeProvider time, ILogger<SqliteDesiredStateStore> logger)
+    /// <summary>Names the file; it is made when something is first written.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="time">The clock of polling.</param>
+    /// <param name="logger">Where a change feed that fails is told.</param>
+    /// <param name="maximumPages">The most that the file may grow to, in pages of 4 KiB; beyond, it is as if the disk were full. Null for no limit.</param>
+    public SqliteDesiredStateStore(string path, TimeProvider time, ILogger<SqliteDesiredStateStore> logger, long? maximumPages = null)
         : base("sqlite:" + path, time, logger)
     {
         _path = path;
+        _maximumPages = maximumPages;
         _connectionString = new SqliteConnectionStringBuilder
         {
             DataSource = path,
@@ -36,8 +43,15 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
     }
 
     /// <inheritdoc/>
-    public override Task MigrateAsync(CancellationToken cancellationToken) =>
-        WriteAsync(
+    public override async Task MigrateAsync(CancellationToken cancellationToken)
+    {
+        // Only here is a file made: one that goes missing later is told, and not replaced by an empty one.
+        await TranslateAsync(async () =>
+        {
+            await PrivateFile.Open(_path, FileMode.OpenOrCreate).DisposeAsync();
+            return true;
+        });
+        await WriteAsync(
             writer =>
             {
                 var result = DeployChanges
@@ -55,6 +69,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
             },
             cancellationToken
         );
+    }
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()
@@ -115,10 +130,12 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
         while (true)
         {
             var committed = Volatile.Read(ref _committed).Task;
-            signal(await ReadHeadAsync(cancellationToken));
+            var revision = await ReadHeadAsync(cancellationToken);
+            var next = committed.WaitAsync(PollInterval, Time, cancellationToken);
+            signal(revision);
             try
             {
-                await committed.WaitAsync(PollInterval, Time, cancellationToken);
+                await next;
             }
             catch (TimeoutException)
             {
@@ -175,7 +192,15 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
         await _writing.WaitAsync(cancellationToken);
         try
         {
-            _writer ??= await TranslateAsync(() => Task.FromResult(Writer.Open(_path, _connectionString)));
+            // SQLite would go on writing to a file that has lost its name, and all of it would be gone with the process.
+            if (!File.Exists(_path))
+            {
+                throw new StoreUnavailableException(
+                    $"{Description}: the file is missing; put it back, or restart the server to begin with a new one"
+                );
+            }
+
+            _writer ??= await TranslateAsync(() => Task.FromResult(Writer.Open(_connectionString, _maximumPages)));
             return await TranslateAsync(() => write(_writer));
         }
         catch
@@ -235,10 +260,9 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
 
         public SqliteConnection Connection { get; }
 
-        /// <summary>Opens the file, and creates it for its owner alone: secrets may be stored inline.</summary>
-        public static Writer Open(string path, string connectionString)
+        /// <summary>Opens the file, which must exist.</summary>
+        public static Writer Open(string connectionString, long? maximumPages)
         {
-            PrivateFile.Open(path, FileMode.OpenOrCreate).Dispose();
             var connection = new SqliteConnection(connectionString + ";Pooling=False");
             try
             {
@@ -246,6 +270,11 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
                 using var pragmas = connection.CreateCommand();
                 pragmas.CommandText =
                     $"PRAGMA busy_timeout = {BusyMilliseconds}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864";
+                if (maximumPages is { } pages)
+                {
+                    pragmas.CommandText += $"; PRAGMA max_page_count = {pages}";
+                }
+
                 pragmas.ExecuteNonQuery();
                 return new Writer(connection);
             }

@@ -1,4 +1,5 @@
 using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Validation;
@@ -25,6 +26,7 @@ public sealed class ListenerScenarioTests
             scenario.Find<RouteTableSpec>,
             problems
         );
+        MessagePipeline.Complete(ResourceType.Listener, manifest.Metadata.Name, compiled, overlay: null, problems);
         Assert.Empty(problems.Problems);
         scenario.Verify("listener", ProtoJsonWriter.Write(compiled, redact: false));
     }

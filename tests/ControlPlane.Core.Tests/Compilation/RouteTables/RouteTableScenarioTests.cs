@@ -1,4 +1,5 @@
 using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Validation;
 
@@ -19,6 +20,7 @@ public sealed class RouteTableScenarioTests
         var manifest = scenario.Manifests[0];
         var problems = new ProblemCollector();
         var compiled = RouteTableCompiler.Compile(manifest.Metadata.Name, (RouteTableSpec)manifest.Spec, problems);
+        MessagePipeline.Complete(ResourceType.Route, manifest.Metadata.Name, compiled, overlay: null, problems);
         Assert.Empty(problems.Problems);
         scenario.Verify("routeConfiguration", ProtoJsonWriter.Write(compiled, redact: false));
     }

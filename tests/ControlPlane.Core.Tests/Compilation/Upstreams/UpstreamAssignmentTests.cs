@@ -3,6 +3,7 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Upstreams;
 using CsCheck;
+using Envoy.Config.Cluster.V3;
 using Envoy.Config.Endpoint.V3;
 using HealthStatus = Envoy.Config.Core.V3.HealthStatus;
 
@@ -41,9 +42,10 @@ public sealed class UpstreamAssignmentTests
             .SelectMany(e => Gen.Shuffle(e).Select(shuffled => (e, shuffled)))
             .Sample((e, shuffled) => Version(Compile(e)) == Version(Compile(shuffled)));
 
-    /// <summary>G-05: else proxyless gRPC clients refuse the assignment, and with it the upstream.</summary>
+    /// <summary>Else proxyless gRPC clients refuse the assignment, and with it the upstream.</summary>
     [Fact]
-    public void G_05_every_assignment_is_one_that_gRPC_clients_take() =>
+    [Trait("Rule", "G-05")]
+    public void Every_assignment_is_one_that_gRPC_clients_take() =>
         Endpoints.Sample(endpoints =>
         {
             var assignment = Compile(endpoints);
@@ -60,6 +62,20 @@ public sealed class UpstreamAssignmentTests
             );
             Assert.All(assignment.Endpoints, l => Assert.True(l.LbEndpoints.Sum(e => (long)(e.LoadBalancingWeight ?? 1)) <= uint.MaxValue));
         });
+
+    [Fact]
+    [Trait("Rule", "G-06")]
+    public void A_plain_upstream_is_a_cluster_that_gRPC_clients_take()
+    {
+        var cluster = UpstreamCompiler.CompileCluster("cart", Upstream);
+        Assert.Equal(Cluster.Types.DiscoveryType.Eds, cluster.Type);
+        Assert.Equal(Cluster.Types.LbPolicy.RoundRobin, cluster.LbPolicy);
+        Assert.NotNull(cluster.EdsClusterConfig.EdsConfig.Ads);
+        Assert.Null(cluster.LoadBalancingPolicy);
+        Assert.Null(cluster.LrsServer);
+        var outliers = cluster.OutlierDetection;
+        Assert.True(outliers.MaxEjectionTime.ToTimeSpan() >= outliers.BaseEjectionTime.ToTimeSpan());
+    }
 
     [Fact]
     public void Weights_that_fit_are_published_as_they_were_written() =>
