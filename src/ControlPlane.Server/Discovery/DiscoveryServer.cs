@@ -17,7 +17,7 @@ namespace ControlPlane.Server.Discovery;
 public delegate string? NodeAuthorizer(NodeIdentity node, X509Certificate2? certificate);
 
 /// <summary>All streams of the process, and what they share: who may enter, the clock that ends their waits, and their end.</summary>
-internal sealed partial class DiscoveryServer : BackgroundService
+internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecycleService
 {
     private static readonly TimeSpan SweepPeriod = TimeSpan.FromMilliseconds(250);
 
@@ -28,6 +28,7 @@ internal sealed partial class DiscoveryServer : BackgroundService
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
+    private volatile bool _isStopping;
 
     public DiscoveryServer(
         CurrentSnapshots snapshots,
@@ -80,6 +81,12 @@ internal sealed partial class DiscoveryServer : BackgroundService
     )
     {
         var cancellationToken = context.CancellationToken;
+        if (_isStopping)
+        {
+            // The listener is still open while the others' streams are ended: whoever asks again goes to another server, or comes back later.
+            throw new RpcException(new Status(StatusCode.Unavailable, "This server is shutting down."));
+        }
+
         if (Interlocked.Increment(ref _openStreams) > Options.MaxStreams)
         {
             Interlocked.Decrement(ref _openStreams);
@@ -243,10 +250,13 @@ internal sealed partial class DiscoveryServer : BackgroundService
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested) { }
     }
 
-    /// <summary>Ends the streams one after another, before Kestrel would cut them all at once.</summary>
-    public override async Task StopAsync(CancellationToken cancellationToken)
+    /// <summary>
+    /// Ends the streams one after another. Before any service is stopped: Kestrel would wait for all of them to end by themselves, and then cut them all at
+    /// once.
+    /// </summary>
+    public async Task StoppingAsync(CancellationToken cancellationToken)
     {
-        await base.StopAsync(cancellationToken);
+        _isStopping = true;
         var streams = _streams.Values.ToArray();
         Random.Shared.Shuffle(streams);
         var started = Time.GetTimestamp();
@@ -255,12 +265,21 @@ internal sealed partial class DiscoveryServer : BackgroundService
             streams[i].End();
             var due = Options.ShutdownSpread * (i + 1) / streams.Length;
             var early = due - Time.GetElapsedTime(started);
-            if (early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
+            if (i < streams.Length - 1 && early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
             {
                 await Task.Delay(early, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }
+
+    /// <inheritdoc/>
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     [LoggerMessage(EventId = 3001, Level = LogLevel.Debug, Message = "Stream {Stream} was cut off by its client")]
     private partial void LogGone(long stream);
