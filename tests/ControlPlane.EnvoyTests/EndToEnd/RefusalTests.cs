@@ -112,14 +112,14 @@ public sealed class RefusalTests
                         typed_config:
                           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
                           stat_prefix: raw
-                          rds: {route_config_name: raw, config_source: {resource_api_version: V3, ads: {}}}
+                          rds: {route_config_name: raw, config_source: {resource_api_version: V3, ads: {} } }
                           http_filters:
                             - name: envoy.filters.http.router
                               typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
             """;
 
     private static async Task<IEnumerable<string>> RefusalsAsync(ControlPlaneHost server) =>
-        (await server.Client.NodesAsync()).Items.SelectMany(n => n.Streams).SelectMany(s => s.Types).SelectMany(t => t.Refusals).Select(r => r.Text);
+        (await server.Client.NodesAsync()).Items.SelectMany(n => n.Streams).SelectMany(s => s.Types).SelectMany(t => t.Refusals).Select(r => r.Message);
 
     private static async Task<long> RejectedAsync(Edge edge) =>
         (await edge.Envoy.StatAsync("cluster_manager.cds.update_rejected") ?? 0) + (await edge.Envoy.StatAsync("http.raw.rds.raw.update_rejected") ?? 0);

@@ -37,9 +37,10 @@ public sealed class ZeroFailureTests
             var upstream = Edge.Key(ResourceKind.Upstream, $"{generation}000");
             await server.Client.PutAsync(upstream, edge.Upstream(upstream.Name, edge.Backends));
             await server.Client.OrderAsync(
-                ResourceKey.Sub(ResourceKind.Endpoint, upstream.Name, $"127.0.0.1:{edge.Backends[round % 4].Port}"),
+                upstream.Name,
+                $"127.0.0.1:{edge.Backends[round % 4].Port}",
                 "drain",
-                "round " + round
+                new Resources.Api.EndpointOrder { Reason = "round " + round }
             );
             await server.Client.PutAsync(upstream, edge.Upstream(upstream.Name, edge.Backends.Skip(1)));
 
