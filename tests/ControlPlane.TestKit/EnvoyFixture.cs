@@ -10,10 +10,10 @@ namespace ControlPlane.TestKit;
 /// <summary>Which Envoy a test runs on.</summary>
 public enum EnvoyRelease
 {
-    /// <summary>The newest supported one: <c>ENVOY_PATH</c>, else <c>envoy</c> on PATH.</summary>
+    /// <summary>The newest supported one: <c>ENVOY_PATH</c>, else <c>envoy</c> on PATH, else the one in the Docker image.</summary>
     Current,
 
-    /// <summary>The oldest supported one: <c>OLD_ENVOY_PATH</c>.</summary>
+    /// <summary>The oldest supported one: <c>OLD_ENVOY_PATH</c>, else the one in the Docker image.</summary>
     Oldest,
 }
 
@@ -311,23 +311,28 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
 
     private static (string? Path, string? Missing) Find(EnvoyRelease release)
     {
-        var variable = release == EnvoyRelease.Current ? "ENVOY_PATH" : "OLD_ENVOY_PATH";
+        var (variable, version) = release == EnvoyRelease.Current ? ("ENVOY_PATH", "1.40.0") : ("OLD_ENVOY_PATH", "1.36.4");
         var given = Environment.GetEnvironmentVariable(variable);
         if (!string.IsNullOrEmpty(given))
         {
             return File.Exists(given) ? (given, null) : (null, $"{variable} is {given}, which does not exist.");
         }
 
-        if (release == EnvoyRelease.Oldest)
-        {
-            return (null, "Needs the oldest supported Envoy: set OLD_ENVOY_PATH to the executable of an Envoy 1.36.");
-        }
-
         var onPath = (Environment.GetEnvironmentVariable("PATH") ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Select(folder => Path.Combine(folder, "envoy"))
             .FirstOrDefault(File.Exists);
-        return onPath is null ? (null, "Needs an Envoy: set ENVOY_PATH to its executable, or put it on PATH.") : (onPath, null);
+        if (release == EnvoyRelease.Current && onPath is not null)
+        {
+            return (onPath, null);
+        }
+
+        return EnvoyImage.Executable(version) is { } fromImage
+            ? (fromImage, null)
+            : (
+                null,
+                $"Needs an Envoy {version}: set {variable} to its executable, or have a Docker engine that can get {EnvoyImage.Name(version)}."
+            );
     }
 
     private static string WithPorts(string bootstrap, IReadOnlyDictionary<int, int>? ports) =>

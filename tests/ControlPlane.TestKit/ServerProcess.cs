@@ -61,7 +61,11 @@ public sealed class ServerProcess : IAsyncDisposable
         _process = Process.Start(start)!;
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
-        await Eventually.True("the server to be ready", async token => (await _http.GetAsync("/readyz", token)).IsSuccessStatusCode, TimeSpan.FromSeconds(60));
+        await Eventually.True(
+            "the server to be ready",
+            async token => (await _http.GetAsync("/readyz", token)).IsSuccessStatusCode,
+            TimeSpan.FromSeconds(60)
+        );
     }
 
     /// <summary>Ends the process as <c>kill -9</c> does.</summary>

@@ -8,7 +8,7 @@ using ControlPlane.TestKit;
 namespace ControlPlane.EnvoyTests.Validation;
 
 /// <summary>Where we know a grammar of Envoy's, we take what every supported Envoy takes, and refuse what one of them refuses.</summary>
-[Trait("Category", "slow")]
+[Trait("Category", "Slow")]
 public sealed class AgreementTests
 {
     [Theory]

@@ -4,7 +4,7 @@ using ControlPlane.TestKit;
 namespace ControlPlane.EnvoyTests.Validation;
 
 /// <summary>What compiled scenarios were approved as, is what every supported Envoy takes.</summary>
-[Trait("Category", "slow")]
+[Trait("Category", "Slow")]
 public sealed class ScenarioTests
 {
     public static TheoryData<string, EnvoyRelease> RouteTables() => Approved("RouteTables");
