@@ -24,6 +24,9 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     /// <summary>After a change of anything but endpoints was published the next one waits this long, and is merged with what comes meanwhile.</summary>
     private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Time is looked at this often, whatever the next change: the clock can be set, and an order may end years ahead, further than timers count.</summary>
+    private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
+
     private static readonly TimeSpan FirstLoadRetry = TimeSpan.FromSeconds(2);
 
     private readonly IDesiredStateStore _store;
@@ -255,7 +258,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                     Put(_current.Desired, null, due, [], []);
                 }
 
-                wait = _due.TryPeek(out _, out var next) ? next - now : null;
+                wait = _due.TryPeek(out _, out var next) ? TimeSpan.FromTicks(Math.Min((next - now).Ticks, LongestWait.Ticks)) : null;
             }
 
             var signalled = _timerSignal.Reader.WaitToReadAsync(cancellationToken).AsTask();
