@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Text;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Xunit;
@@ -29,8 +28,8 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     private readonly string _executable;
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("controlplane-envoy-");
     private readonly HttpClient _admin = new() { Timeout = TimeSpan.FromSeconds(10) };
-    private Lines _log = new();
-    private Lines _output = new();
+    private ProcessOutput _log = new();
+    private ProcessOutput _output = new();
     private Process? _process;
     private int _starts;
 
@@ -172,8 +171,8 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         }
 
         _process?.Dispose();
-        _log = new Lines();
-        _output = new Lines();
+        _log = new ProcessOutput();
+        _output = new ProcessOutput();
         _process = new Process { StartInfo = start };
         _process.ErrorDataReceived += _log.Add;
         _process.OutputDataReceived += _output.Add;
@@ -341,32 +340,6 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
                 bootstrap,
                 match => ports is not null && ports.TryGetValue(int.Parse(match.ValueSpan), out var port) ? port.ToString() : match.Value
             );
-
-    /// <summary>What came through a pipe of the process.</summary>
-    private sealed class Lines
-    {
-        private readonly StringBuilder _text = new();
-
-        public void Add(object sender, DataReceivedEventArgs received)
-        {
-            // Null marks the end.
-            if (received.Data is { } line)
-            {
-                lock (_text)
-                {
-                    _text.AppendLine(line);
-                }
-            }
-        }
-
-        public override string ToString()
-        {
-            lock (_text)
-            {
-                return _text.ToString();
-            }
-        }
-    }
 
     [GeneratedRegex(@"(?<=port_value:\s*)\d+\b", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex PortValue();
