@@ -7,8 +7,10 @@ namespace ControlPlane.Resources.Validation;
 /// Envoy's command operators (<c>%START_TIME%</c>, <c>%REQ(X-REQUEST-ID):36%</c>) in values of headers and formats of access logs. Envoy refuses a whole route
 /// table or listener for one that it does not know.
 /// </summary>
-internal static partial class CommandOperators
+public static partial class CommandOperators
 {
+    private const string InvalidFormat = "invalid-format";
+
     /// <summary>Known to every supported Envoy, without parameters.</summary>
     private static readonly FrozenSet<string> Plain = Words(
         """
@@ -66,83 +68,73 @@ internal static partial class CommandOperators
         """
     );
 
-    /// <summary>Checks a text with command operators.</summary>
-    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text)
+    /// <summary>What is wrong with a text that may hold command operators, up to the first place that cannot be read.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="extensible">Whether extensions may add operators, so that unknown ones pass.</param>
+    public static IEnumerable<(ProblemSeverity Severity, string Code, string Message)> Explain(string text, bool extensible = false)
     {
-        for (var at = text.IndexOf('%', StringComparison.Ordinal); at >= 0; at = text.IndexOf('%', at))
+        var at = 0;
+        while (at < text.Length && text.IndexOf('%', at) is var found and >= 0)
         {
-            if (text.AsSpan(at).StartsWith("%%", StringComparison.Ordinal))
+            if (text.AsSpan(found).StartsWith("%%", StringComparison.Ordinal))
             {
-                at += 2;
+                at = found + 2;
+                continue;
             }
-            else if (Operator().Match(text, at) is { Success: true } found)
+
+            var match = Operator().Match(text, found);
+            if (!match.Success)
             {
-                Check(problems, pointer, found);
-                at += found.Length;
-            }
-            else
-            {
-                problems.Error(
-                    pointer,
-                    "invalid-command-operator",
-                    $"The percent sign at character {at + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
+                yield return (
+                    ProblemSeverity.Error,
+                    InvalidFormat,
+                    $"The percent sign at character {found + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
                 );
-                return;
+                yield break;
             }
-            if (at >= text.Length)
+
+            at = found + match.Length;
+            var name = match.Groups["name"].Value;
+            if (New.Contains(name))
             {
-                return;
+                yield return (
+                    ProblemSeverity.Warning,
+                    "new-command-operator",
+                    $"%{name}% is not known to Envoy 1.36, which refuses the whole object for it. Keep it from such proxies by node groups."
+                );
+            }
+            else if (ExplainOperator(name, match, extensible) is { } fault)
+            {
+                yield return (ProblemSeverity.Error, InvalidFormat, fault);
             }
         }
     }
 
-    private static void Check(ProblemCollector problems, string pointer, Match found)
+    private static string? ExplainOperator(string name, Match match, bool extensible)
     {
-        var name = found.Groups["name"].Value;
-        var hasParameter = found.Groups["parameter"].Length > 0;
-        if (New.Contains(name))
+        var parameter = match.Groups["parameter"].Value;
+        if (Plain.Contains(name))
         {
-            problems.Warning(
-                pointer,
-                "new-command-operator",
-                $"%{name}% is not known to Envoy 1.36, which refuses the whole object for it. Keep it from such proxies by node groups."
-            );
+            return parameter.Length > 0 || match.Groups["length"].Success
+                ? $"%{name}% takes no parameter and no length: write %{name}%."
+                : null;
         }
-        else if (Plain.Contains(name))
+
+        if (WithParameter.Contains(name))
         {
-            if (hasParameter || found.Groups["length"].Success)
-            {
-                problems.Error(pointer, "invalid-command-operator", $"%{name}% takes no parameter and no length: write %{name}%.");
-            }
+            return parameter.Length == 0 ? $"%{name}% needs a parameter in round brackets, as in %REQ(X-REQUEST-ID)%."
+                : name is "REQ" or "RESP" or "TRAILER" && !IsHeaderChoice(parameter)
+                    ? $"%{name}% takes the name of a header, and at most one other to use where that is absent: %{name}(A?B)%."
+                : null;
         }
-        else if (WithParameter.Contains(name))
+
+        if (extensible || WithOptionalParameter.Contains(name))
         {
-            if (!hasParameter)
-            {
-                problems.Error(
-                    pointer,
-                    "invalid-command-operator",
-                    $"%{name}% needs a parameter in round brackets, as in %REQ(X-REQUEST-ID)%."
-                );
-            }
-            else if (name is "REQ" or "RESP" or "TRAILER" && !IsHeaderChoice(found.Groups["parameter"].Value))
-            {
-                problems.Error(
-                    pointer,
-                    "invalid-command-operator",
-                    $"%{name}% takes the name of a header, and at most one other to use where that is absent: %{name}(A?B)%."
-                );
-            }
+            return null;
         }
-        else if (!WithOptionalParameter.Contains(name))
-        {
-            var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);
-            problems.Error(
-                pointer,
-                "unknown-command-operator",
-                $"Envoy knows no command operator %{name}%.{suggestion} For percent signs themselves write %%."
-            );
-        }
+
+        var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);
+        return $"Envoy knows no command operator %{name}%.{suggestion} For percent signs themselves write %%.";
     }
 
     private static bool IsHeaderChoice(string parameter) =>

@@ -153,8 +153,23 @@ internal static class HttpRules
     }
 
     /// <summary>A regular expression of Envoy.</summary>
-    public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern) =>
+    public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern)
+    {
         problems.NotEmpty(pointer, pattern);
+        if (pattern is not null && Re2Syntax.Check(pattern).Fault is { } fault)
+        {
+            problems.Error(pointer, "invalid-regex", fault);
+        }
+    }
+
+    /// <summary>A text that may hold Envoy's command operators.</summary>
+    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text)
+    {
+        foreach (var (severity, code, message) in CommandOperators.Explain(text))
+        {
+            problems.Add(new ValidationProblem(pointer, code, message, severity));
+        }
+    }
 
     /// <summary>Raw configuration of an extension, which must say its type.</summary>
     public static void TypedConfig(this ProblemCollector problems, string pointer, JsonObject config)

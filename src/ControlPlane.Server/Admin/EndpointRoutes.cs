@@ -108,7 +108,7 @@ internal static class EndpointRoutes
     {
         // The id follows from the body, which is read under a name that stands for it.
         var placeholder = ResourceKey.Sub(ResourceKind.Endpoint, name, "id");
-        var (document, problem) = await RequestBody.ReadManifestAsync(http, placeholder);
+        var (document, problem) = await RequestBody.ReadManifestAsync(http, placeholder, current.Desired.Find);
         if (problem is not null)
         {
             return problem;

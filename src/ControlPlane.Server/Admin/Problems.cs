@@ -54,7 +54,7 @@ internal static class Problems
             413,
             "body-too-large",
             "The body is too large",
-            $"The body may have {Security.Listeners.MaxBodyBytes / (1024 * 1024)} MB. Split the objects over several requests."
+            $"The body may have {RequestBody.MaxBytes / (1024 * 1024)} MB. Split the objects over several requests."
         );
 
     public static ProblemResult MediaType(string detail) => Of(415, "media-type", "The body's media type is not taken here", detail);

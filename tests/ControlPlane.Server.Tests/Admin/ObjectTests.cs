@@ -243,7 +243,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task A_merge_patch_changes_parts_and_null_takes_away()
     {
-        await api.PutAsync("/api/v1/upstreams/merge", """{"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"connectTimeout": "1s"}}""");
+        await api.PutAsync("/api/v1/upstreams/merge", """{"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""");
 
         var patched = await api.SendAsync(
             HttpMethod.Patch,
@@ -264,7 +264,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task A_json_patch_does_all_of_its_operations_or_none()
     {
-        await api.PutAsync("/api/v1/upstreams/ops", """{"spec": {"connectTimeout": "1s"}}""");
+        await api.PutAsync("/api/v1/upstreams/ops", """{"spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""");
         const string Type = "application/json-patch+json";
 
         var patched = await api.SendAsync(
@@ -296,7 +296,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     public async Task Patches_at_the_same_time_do_not_lose_each_other()
     {
         var key = new ResourceKey(ResourceKind.Upstream, "many-writers");
-        await api.Client.PutAsync(key, """{"spec": {}}""");
+        await api.Client.PutAsync(key, Bodies.Registering);
 
         await Task.WhenAll(
             Enumerable
@@ -348,8 +348,8 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     public async Task History_shows_every_state_with_its_author_and_reason()
     {
         var key = new ResourceKey(ResourceKind.Upstream, "historic");
-        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "1s"}}""", new WriteOptions { Reason = "first" });
-        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "2s"}}""", new WriteOptions { Reason = "second" });
+        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""", new WriteOptions { Reason = "first" });
+        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "2s", "endpoints": {"source": "registration"}}}""", new WriteOptions { Reason = "second" });
         await api.Client.DeleteAsync(key, new WriteOptions { Reason = "gone" });
 
         var items = (await api.GetAsync("/api/v1/upstreams/historic/history")).Json["items"]!.AsArray();

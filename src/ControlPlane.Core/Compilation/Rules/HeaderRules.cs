@@ -121,9 +121,16 @@ internal static class HeaderRules
 
     private static void CheckText(string format, string tail, bool extensible, MessagePath path)
     {
-        if (SubstitutionFormat.Explain(format, extensible) is { } fault)
+        foreach (var (severity, code, message) in CommandOperators.Explain(format, extensible))
         {
-            path.Error(tail, "invalid-format", fault);
+            if (severity == ProblemSeverity.Error)
+            {
+                path.Error(tail, code, message);
+            }
+            else
+            {
+                path.Warning(tail, code, message);
+            }
         }
     }
 }

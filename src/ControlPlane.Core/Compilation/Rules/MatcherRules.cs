@@ -1,3 +1,5 @@
+using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Validation;
 using Envoy.Type.Matcher.V3;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
 using UriTemplateMatch = Envoy.Extensions.Path.Match.UriTemplate.V3.UriTemplateMatchConfig;
@@ -19,7 +21,7 @@ internal static class MatcherRules
             On<UriTemplateMatch>(
                 (m, path) =>
                 {
-                    if (UriTemplateSyntax.Explain(m.PathTemplate) is { } fault)
+                    if (PathTemplate.ExplainMatch(m.PathTemplate, out _) is { } fault)
                     {
                         path.Error("/pathTemplate", "invalid-path-template", fault);
                     }

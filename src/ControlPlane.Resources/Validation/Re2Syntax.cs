@@ -2,13 +2,13 @@ using System.Buffers;
 using System.Globalization;
 using System.Runtime.InteropServices;
 
-namespace ControlPlane.Core.Compilation.Rules;
+namespace ControlPlane.Resources.Validation;
 
 /// <summary>
 /// Checks regular expressions against the syntax of RE2, as Envoy compiles them (Latin-1, Perl syntax), and estimates the size of the compiled program. .NET's
 /// own engine takes much that RE2 refuses: look-around, back-references, possessive and atomic groups, and more than 1 000 repetitions.
 /// </summary>
-internal ref struct Re2Syntax
+public ref struct Re2Syntax
 {
     /// <summary>What is wrong with an expression, or how big it is.</summary>
     /// <param name="Fault">A sentence; null where nothing is wrong.</param>
