@@ -31,7 +31,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
-    private volatile bool _stopping;
+    private volatile bool _isStopping;
 
     public DiscoveryServer(
         CurrentSnapshots snapshots,
@@ -89,8 +89,9 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     )
     {
         var cancellationToken = context.CancellationToken;
-        if (_stopping)
+        if (_isStopping)
         {
+            // The listener is still open while the others' streams are ended: whoever asks again goes to another server, or comes back later.
             throw new RpcException(new Status(StatusCode.Unavailable, "This server is shutting down."));
         }
 
@@ -292,29 +293,36 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested) { }
     }
 
-    /// <summary>Ends the streams one after another, before Kestrel stops and would cut them all at once.</summary>
-    async Task IHostedLifecycleService.StoppingAsync(CancellationToken cancellationToken)
+    /// <summary>
+    /// Ends the streams one after another. Before any service is stopped: Kestrel would wait for all of them to end by themselves, and then cut them all at
+    /// once.
+    /// </summary>
+    public async Task StoppingAsync(CancellationToken cancellationToken)
     {
-        _stopping = true;
+        _isStopping = true;
         var streams = _streams.Values.ToArray();
         Random.Shared.Shuffle(streams);
         var started = Time.GetTimestamp();
         for (var i = 0; i < streams.Length; i++)
         {
             streams[i].End();
-            var early = (Options.ShutdownSpread * (i + 1) / streams.Length) - Time.GetElapsedTime(started);
-            if (early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
+            var due = Options.ShutdownSpread * (i + 1) / streams.Length;
+            var early = due - Time.GetElapsedTime(started);
+            if (i < streams.Length - 1 && early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
             {
                 await Task.Delay(early, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }
 
-    Task IHostedLifecycleService.StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    /// <inheritdoc/>
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    Task IHostedLifecycleService.StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    /// <inheritdoc/>
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-    Task IHostedLifecycleService.StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    /// <inheritdoc/>
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     [LoggerMessage(EventId = 3001, Level = LogLevel.Debug, Message = "Stream {Stream} was cut off by its client")]
     private partial void LogGone(long stream);
