@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Text.Json;
 using ControlPlane.Server.Admin;
 
@@ -13,7 +12,7 @@ public sealed class ApiDocumentTests(AdminFixture api) : IClassFixture<AdminFixt
     public async Task The_committed_document_is_what_the_server_does()
     {
         var made = await ApiDocument.MakeAsync(api.Host.Services, TestContext.Current.CancellationToken);
-        var path = Path.Combine(RepositoryRoot(), "docs", "openapi.json");
+        var path = Path.Combine(Repository.Root(), "docs", "openapi.json");
         if (Environment.GetEnvironmentVariable(UpdateVariable) == "1")
         {
             await File.WriteAllTextAsync(path, made);
@@ -101,16 +100,5 @@ public sealed class ApiDocumentTests(AdminFixture api) : IClassFixture<AdminFixt
 
                 break;
         }
-    }
-
-    private static string RepositoryRoot([CallerFilePath] string here = "")
-    {
-        var folder = Path.GetDirectoryName(here)!;
-        while (!File.Exists(Path.Combine(folder, "ControlPlane.sln")))
-        {
-            folder = Path.GetDirectoryName(folder)!;
-        }
-
-        return folder;
     }
 }
