@@ -38,6 +38,22 @@ public sealed class HealthTests
     }
 
     [Fact]
+    public async Task A_fault_of_the_server_is_a_problem_without_a_stack_trace()
+    {
+        await using var host = await ControlPlaneHost.StartAsync(services: b =>
+            b.Services.AddSingleton(new ReadinessCheck("part", () => throw new InvalidOperationException("inner-detail")))
+        );
+
+        var answer = await host.Http.GetAsync("/readyz");
+
+        Assert.Equal(500, (int)answer.StatusCode);
+        var text = await answer.Content.ReadAsStringAsync();
+        Assert.Contains("urn:controlplane:problem:internal", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("inner-detail", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Health_needs_no_token_and_everything_else_does()
     {
         var folder = Directory.CreateTempSubdirectory("cp-health-").FullName;
