@@ -12,7 +12,7 @@ internal ref struct JsonDocumentParser
     private Utf8JsonReader _reader;
     private int _countedTo;
     private int _line = 1;
-    private int _lineStart;
+    private int _column = 1;
 
     private JsonDocumentParser(ReadOnlySpan<byte> text, ReadLimits limits, DuplicateKeys duplicates)
     {
@@ -122,20 +122,22 @@ internal ref struct JsonDocumentParser
         }
     }
 
-    /// <summary>Line and column of a byte; offsets must not go back.</summary>
+    /// <summary>
+    /// Line and column of a byte; offsets must not go back. Counts from the position before: a text of ten megabytes may be one line.
+    /// </summary>
     private (int Line, int Column) Position(int offset)
     {
         var between = _text[_countedTo..offset];
-        int at;
-        while ((at = between.IndexOf((byte)'\n')) >= 0)
+        if (between.LastIndexOf((byte)'\n') is var newline and >= 0)
         {
-            _line++;
-            _lineStart = _countedTo += at + 1;
-            between = between[(at + 1)..];
+            _line += between.Count((byte)'\n');
+            _column = 1;
+            between = between[(newline + 1)..];
         }
 
+        _column += Encoding.UTF8.GetCharCount(between);
         _countedTo = offset;
-        return (_line, Encoding.UTF8.GetCharCount(_text[_lineStart..offset]) + 1);
+        return (_line, _column);
     }
 
     private readonly DocumentSyntaxException Explain(JsonException exception)

@@ -45,7 +45,7 @@ internal static class Problems
             409,
             "confirmation-required",
             "The change does harm that is seldom meant",
-            $"Nothing was changed. {string.Join(" ", effects)} If that is meant, send the same request again with ?confirm={digest}",
+            $"Nothing was changed. {string.Join(" ", effects.Take(3))}{(effects.Length > 3 ? $" And {effects.Length - 3} more." : "")} If that is meant, send the same request again with ?confirm={digest}",
             more: p => p with { Effects = effects, Digest = digest, Confirm = "confirm=" + digest }
         );
 

@@ -30,6 +30,7 @@ internal sealed class ChangePlan
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
+    private Dictionary<string, int>? _firstChildren;
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
 
@@ -456,8 +457,16 @@ internal sealed class ChangePlan
             return index;
         }
 
-        var child = _request.Changes.Select((change, at) => (change, at)).FirstOrDefault(c => c.change.Key.Parent == key.Name);
-        return child.change is null ? 0 : child.at;
+        if (_firstChildren is null)
+        {
+            _firstChildren = new Dictionary<string, int>(StringComparer.Ordinal);
+            for (var at = 0; at < _request.Changes.Count; at++)
+            {
+                _firstChildren.TryAdd(_request.Changes[at].Key.Parent, at);
+            }
+        }
+
+        return _firstChildren.GetValueOrDefault(key.Name);
     }
 
     private void Take(int index, IEnumerable<ValidationProblem> problems)
