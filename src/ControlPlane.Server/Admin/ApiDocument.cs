@@ -82,7 +82,8 @@ internal static class ApiDocument
         route.WithMetadata(new BodyMetadata(typeof(JsonNode), [Patch.MergeType, Patch.OperationsType]));
 
     /// <summary>The body is a value.</summary>
-    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) => route.WithMetadata(new BodyMetadata(body, BodyTypes));
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) =>
+        route.WithMetadata(new BodyMetadata(body, BodyTypes));
 
     /// <summary>The answer is an object of a kind.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, ResourceKind kind, bool created = false)
@@ -184,7 +185,11 @@ internal static class ApiDocument
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
     }
 
-    private static Task NameProblems(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    private static Task NameProblems(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
     {
         if (operation.Responses is { } responses && responses.Remove("0", out var problem))
         {

@@ -106,10 +106,7 @@ internal sealed class Propagations(
         var groups = owners.Select(o => compiled.Find(o)?.NodeGroups ?? []).ToList();
         return
         [
-            .. nodes
-                .List()
-                .Where(n => n.DisconnectedAt is not null && groups.Exists(g => IsFor(g, n.Identity)))
-                .Select(n => n.Identity.Id),
+            .. nodes.List().Where(n => n.DisconnectedAt is not null && groups.Exists(g => IsFor(g, n.Identity))).Select(n => n.Identity.Id),
         ];
     }
 

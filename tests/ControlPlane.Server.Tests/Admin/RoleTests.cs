@@ -71,7 +71,11 @@ public sealed class RoleTests : IAsyncLifetime
     [Fact]
     public void Every_endpoint_of_the_api_asks_for_a_role_and_every_method_that_changes_for_the_role_write()
     {
-        var endpoints = _host.Services.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>().Where(e => e.RoutePattern.RawText!.StartsWith("/api/", StringComparison.Ordinal)).ToList();
+        var endpoints = _host
+            .Services.GetRequiredService<EndpointDataSource>()
+            .Endpoints.OfType<RouteEndpoint>()
+            .Where(e => e.RoutePattern.RawText!.StartsWith("/api/", StringComparison.Ordinal))
+            .ToList();
 
         Assert.NotEmpty(endpoints);
         foreach (var endpoint in endpoints)

@@ -39,7 +39,11 @@ public sealed class StoreOutageTests(PostgresFixture postgres) : IClassFixture<P
             Assert.Equal(200, (int)(await host.Http.GetAsync("/api/v1/upstreams/cart/xds")).StatusCode);
             var history = await Assert.ThrowsAsync<ApiException>(() => host.Client.RevisionsAsync());
             Assert.Equal(503, history.Problem.Status);
-            await Eventually.True("degraded", async stop => (await host.Http.GetStringAsync("/readyz?verbose", stop)).Contains("[~]store degraded", StringComparison.Ordinal));
+            await Eventually.True(
+                "degraded",
+                async stop =>
+                    (await host.Http.GetStringAsync("/readyz?verbose", stop)).Contains("[~]store degraded", StringComparison.Ordinal)
+            );
             // A change that changes nothing needs no database.
             await host.Client.PutAsync(key, Bodies.Upstream());
         }
