@@ -4,7 +4,6 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Security;
-using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.AspNetCore.Mvc.ApiExplorer;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Globalization;
-using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;

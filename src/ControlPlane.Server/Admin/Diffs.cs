@@ -3,7 +3,6 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
-using ControlPlane.Server.Security;
 
 namespace ControlPlane.Server.Admin;
 

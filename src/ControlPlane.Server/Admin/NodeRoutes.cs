@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;

@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;

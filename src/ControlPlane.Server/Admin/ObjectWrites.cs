@@ -1,9 +1,7 @@
 using System.Collections.Immutable;
 using System.Text;
-using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
-using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 

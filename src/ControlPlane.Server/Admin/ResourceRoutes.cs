@@ -1,10 +1,5 @@
-using System.Collections.Immutable;
-using System.Text;
-using System.Text.Json.Nodes;
-using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
-using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;

@@ -4,7 +4,6 @@ using System.Text.Encodings.Web;
 using ControlPlane.Server.Admin;
 using Microsoft.AspNetCore.Authentication;
 using Microsoft.Extensions.Options;
-using Microsoft.Net.Http.Headers;
 
 namespace ControlPlane.Server.Security;
 
