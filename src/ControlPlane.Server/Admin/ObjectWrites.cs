@@ -13,33 +13,22 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     private const int MaxWarningHeaders = 10;
     private const int MaxWarningLength = 300;
 
-    /// <summary>Runs a change.</summary>
-    /// <param name="http">The request: author, dryRun, confirm, reason, validation.</param>
-    /// <param name="changes">The changes.</param>
-    /// <param name="documents">The text that each change came from, to find lines in; empty where there is none.</param>
-    /// <param name="reason">The reason where the request gives none.</param>
-    /// <param name="dryRun">Write nothing, whatever the request says.</param>
-    /// <returns>What was done, or why it was not.</returns>
-    public async Task<(ChangeApplied? Applied, ProblemResult? Problem)> RunAsync(
-        HttpContext http,
-        IReadOnlyList<ObjectChange> changes,
-        ImmutableArray<ManifestDocument> documents = default,
-        string reason = "",
-        bool dryRun = false
-    )
-    {
-        var outcome = await admission.ChangeAsync(RequestOf(http, changes, reason, dryRun), http.RequestAborted);
-        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, changes, documents));
-    }
+    /// <summary>What a change would do.</summary>
+    /// <param name="Applied">Its result.</param>
+    /// <param name="Effects">What would have to be confirmed.</param>
+    public sealed record Imagined(ChangeApplied Applied, ImmutableArray<string>? Effects);
 
     /// <summary>Works a change out to the end without writing it; what would have to be confirmed is told, and taken as confirmed.</summary>
+    /// <param name="http">The request: reason and validation.</param>
+    /// <param name="changes">The changes.</param>
+    /// <param name="documents">The text that each change came from, to find lines in; empty where there is none.</param>
     public async Task<(Imagined? Imagined, ProblemResult? Problem)> ImagineAsync(
         HttpContext http,
         IReadOnlyList<ObjectChange> changes,
         ImmutableArray<ManifestDocument> documents
     )
     {
-        var request = RequestOf(http, changes, "", dryRun: true);
+        var request = RequestOf(http, changes, "") with { DryRun = true };
         var outcome = await admission.ChangeAsync(request, http.RequestAborted);
         ImmutableArray<string>? effects = null;
         if (outcome is ConfirmationRequired required)
@@ -50,11 +39,6 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
 
         return outcome is ChangeApplied applied ? (new Imagined(applied, effects), null) : (null, ProblemOf(outcome, changes, documents));
     }
-
-    /// <summary>What a change would do.</summary>
-    /// <param name="Applied">Its result.</param>
-    /// <param name="Effects">What would have to be confirmed.</param>
-    public sealed record Imagined(ChangeApplied Applied, ImmutableArray<string>? Effects);
 
     /// <summary>Runs a change of one object and answers with the object.</summary>
     public async Task<IResult> RunOneAsync(HttpContext http, ObjectChange change, ManifestDocument? document = null, string reason = "")
@@ -159,13 +143,24 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         }
     }
 
-    private static ChangeRequest RequestOf(HttpContext http, IReadOnlyList<ObjectChange> changes, string reason, bool dryRun) =>
+    private async Task<(ChangeApplied? Applied, ProblemResult? Problem)> RunAsync(
+        HttpContext http,
+        IReadOnlyList<ObjectChange> changes,
+        ImmutableArray<ManifestDocument> documents,
+        string reason
+    )
+    {
+        var outcome = await admission.ChangeAsync(RequestOf(http, changes, reason), http.RequestAborted);
+        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, changes, documents));
+    }
+
+    private static ChangeRequest RequestOf(HttpContext http, IReadOnlyList<ObjectChange> changes, string reason) =>
         new()
         {
             Author = http.Author(),
             Reason = Query.Reason.Of(http) is { Length: > 0 } given ? given : reason,
             Changes = changes,
-            DryRun = dryRun || Query.DryRun.Of(http),
+            DryRun = Query.DryRun.Of(http),
             Confirm = Query.Confirm.Of(http),
             ValidationWarn = Query.ValidationWarn.Of(http),
         };
@@ -215,10 +210,7 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         new(
             result.Key.Kind.ToString(),
             result.Key.Name,
-            WordOf(result.Action),
+            result.Action.ToString().ToLowerInvariant(),
             result.After is null || (dryRun && result.Action != ObjectAction.Unchanged) ? null : Preconditions.Version(result.After)
         );
-
-    /// <summary>An action as the API says it.</summary>
-    public static string WordOf(ObjectAction action) => action.ToString().ToLowerInvariant();
 }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
@@ -22,6 +23,9 @@ internal sealed class WatchRoutes(
 )
 {
     private static readonly TimeSpan BookmarkInterval = TimeSpan.FromSeconds(30);
+
+    /// <summary>How long a client's revision that this server does not know may take to come.</summary>
+    private static readonly TimeSpan CatchUpLimit = TimeSpan.FromSeconds(2);
 
     /// <summary>A client that takes no event for so long does not read.</summary>
     private static readonly TimeSpan WriteTimeout = TimeSpan.FromSeconds(30);
@@ -51,13 +55,6 @@ internal sealed class WatchRoutes(
             since = revision;
         }
 
-        if (since > current.Desired.Revision)
-        {
-            return Problems.RevisionGone(
-                $"Revision {since} does not exist here; the newest is {current.Desired.Revision}. List again, and watch from that list's revision."
-            );
-        }
-
         if (!limit.TryEnter())
         {
             return Problems.TooManyStreams(limit.Max);
@@ -77,31 +74,34 @@ internal sealed class WatchRoutes(
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
         var stream = new EventStream(http, time, Query.Kinds.Of(http), Query.Selector.Of(http), WriteTimeout);
-        await using var live = current.WatchAsync(ending.Token).GetAsyncEnumerator(ending.Token);
-        // The watch begins with this call, so that nothing is lost between what is replayed and what is live.
-        var next = live.MoveNextAsync().AsTask();
-        var reached = current.Desired.Revision;
+        // The feed begins here, so that nothing is lost between what is replayed and what is live.
+        await using var feed = new Feed(current);
         try
         {
-            if (since is { } from && from < reached)
+            if (since > current.Desired.Revision && !await CatchUpAsync(feed, since.Value, ending.Token))
             {
-                if (await store.GetRevisionAsync(from + 1, ending.Token) is not { } first)
-                {
-                    return Problems.RevisionGone(
-                        $"The changes since revision {from} are no longer kept. List again, and watch from that list's revision."
-                    );
-                }
-
-                await stream.BeginAsync(ending.Token);
-                await ReplayAsync(stream, first, reached, ending.Token);
+                return Problems.RevisionGone(
+                    $"Revision {since} does not exist here; the newest is {current.Desired.Revision}. List again, and watch from that list's revision."
+                );
             }
-            else
+
+            var reached = current.Desired.Revision;
+            RevisionDetail? first = null;
+            if (since < reached && (first = await store.GetRevisionAsync(since.Value + 1, ending.Token)) is null)
             {
-                await stream.BeginAsync(ending.Token);
+                return Problems.RevisionGone(
+                    $"The changes since revision {since} are no longer kept. List again, and watch from that list's revision."
+                );
+            }
+
+            await stream.BeginAsync(ending.Token);
+            if (first is not null)
+            {
+                await ReplayAsync(stream, first, reached, ending.Token);
             }
 
             await stream.BookmarkAsync(reached, ending.Token);
-            await FollowAsync(stream, live, next, reached, ending.Token);
+            await FollowAsync(stream, feed, reached, ending.Token);
         }
         catch (OperationCanceledException) when (ending.IsCancellationRequested || stream.IsStalled)
         {
@@ -109,6 +109,31 @@ internal sealed class WatchRoutes(
         }
 
         return Results.Empty;
+    }
+
+    /// <summary>A client that comes from another server may be ahead of this one, for as long as news of a commit takes.</summary>
+    private async Task<bool> CatchUpAsync(Feed feed, long revision, CancellationToken cancellationToken)
+    {
+        using var timeout = new CancellationTokenSource(CatchUpLimit, time);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        try
+        {
+            while (current.Desired.Revision < revision)
+            {
+                if (!await feed.Next.WaitAsync(either.Token))
+                {
+                    return false;
+                }
+
+                feed.Advance();
+            }
+
+            return true;
+        }
+        catch (OperationCanceledException) when (timeout.IsCancellationRequested)
+        {
+            return false;
+        }
     }
 
     private async Task ReplayAsync(EventStream stream, RevisionDetail first, long last, CancellationToken cancellationToken)
@@ -135,31 +160,25 @@ internal sealed class WatchRoutes(
         }
     }
 
-    private async Task FollowAsync(
-        EventStream stream,
-        IAsyncEnumerator<RevisionApplied> live,
-        Task<bool> next,
-        long reached,
-        CancellationToken cancellationToken
-    )
+    private async Task FollowAsync(EventStream stream, Feed feed, long reached, CancellationToken cancellationToken)
     {
         while (true)
         {
             using var bookmark = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
             var pause = Task.Delay(BookmarkInterval, time, bookmark.Token);
-            if (await Task.WhenAny(next, pause) == pause)
+            if (await Task.WhenAny(feed.Next, pause) == pause)
             {
                 await stream.BookmarkAsync(reached, cancellationToken);
                 continue;
             }
 
             await bookmark.CancelAsync();
-            if (!await next)
+            if (!await feed.Next)
             {
                 return;
             }
 
-            var applied = live.Current;
+            var applied = feed.Current;
             if (applied.Revision > reached)
             {
                 reached = applied.Revision;
@@ -172,7 +191,36 @@ internal sealed class WatchRoutes(
                 );
             }
 
-            next = live.MoveNextAsync().AsTask();
+            feed.Advance();
+        }
+    }
+
+    /// <summary>The changes of this server, of which the next is always being waited for.</summary>
+    private sealed class Feed : IAsyncDisposable
+    {
+        private readonly CancellationTokenSource _stop = new();
+        private readonly IAsyncEnumerator<RevisionApplied> _changes;
+
+        public Feed(CurrentState current)
+        {
+            _changes = current.WatchAsync(_stop.Token).GetAsyncEnumerator(_stop.Token);
+            Next = _changes.MoveNextAsync().AsTask();
+        }
+
+        /// <summary>Completes when there is a change in <see cref="Current"/>; with false when the reader fell too far behind.</summary>
+        public Task<bool> Next { get; private set; }
+
+        public RevisionApplied Current => _changes.Current;
+
+        public void Advance() => Next = _changes.MoveNextAsync().AsTask();
+
+        public async ValueTask DisposeAsync()
+        {
+            await _stop.CancelAsync();
+            // An enumerator must not be disposed of while it is being waited for.
+            await ((Task)Next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await _changes.DisposeAsync();
+            _stop.Dispose();
         }
     }
 
@@ -180,7 +228,7 @@ internal sealed class WatchRoutes(
     private sealed class EventStream(
         HttpContext http,
         TimeProvider time,
-        System.Collections.Immutable.ImmutableArray<ResourceKindFilter> kinds,
+        ImmutableArray<ResourceKindFilter> kinds,
         LabelSelector selector,
         TimeSpan writeTimeout
     )

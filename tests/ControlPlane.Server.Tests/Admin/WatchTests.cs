@@ -2,6 +2,7 @@ using System.Net;
 using System.Text.Json.Nodes;
 using ControlPlane.AdminClient;
 using ControlPlane.Resources;
+using ControlPlane.Server.Storage;
 using ControlPlane.TestKit;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
@@ -132,6 +133,37 @@ public sealed class WatchTests
 
         Assert.Equal(status, (int)watch.Status);
         Assert.Contains(problem, await watch.RestAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task History_that_was_pruned_cannot_be_resumed_from()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        var key = new ResourceKey(ResourceKind.Upstream, "a");
+        for (var port = 1; port < 5; port++)
+        {
+            await host.Client.PutAsync(key, Bodies.Upstream(port));
+        }
+
+        await host.Services.GetRequiredService<IDesiredStateStore>().PruneAsync(DateTimeOffset.MaxValue, 2, CancellationToken.None);
+
+        using var gone = await Watch.OpenAsync(host, "?since=1", check: false);
+        Assert.Equal(HttpStatusCode.Gone, gone.Status);
+        Assert.Contains("no longer kept", await gone.RestAsync(), StringComparison.Ordinal);
+        using var kept = await Watch.OpenAsync(host, "?since=3");
+        Assert.Equal(("written", "4"), await kept.NextHeadAsync());
+    }
+
+    [Fact]
+    public async Task A_client_that_is_ahead_of_this_server_waits_for_it()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        var opening = Watch.OpenAsync(host, "?since=1");
+
+        await host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), Bodies.Upstream());
+
+        using var watch = await opening;
+        Assert.Equal(("bookmark", "1"), await watch.NextHeadAsync());
     }
 
     [Fact]
