@@ -171,6 +171,21 @@ public sealed class HealthAggregator
     public ImmutableArray<PublishedEndpoint> Published(string upstream, string? zone = null) =>
         _byName.TryGetValue(upstream, out var u) ? (u.View(zone) ?? u.Everyone).Published : default;
 
+    /// <summary>Why an upstream is published as it is; null for an unknown one.</summary>
+    /// <param name="upstream">The upstream.</param>
+    /// <param name="zone">The zone of a proxy, which may have a view of its own; null is everyone.</param>
+    public UpstreamExplanation? Explain(string upstream, string? zone = null) =>
+        _byName.TryGetValue(upstream, out var u) ? new HealthExplainer(_fleet).Explain(u, zone) : null;
+
+    /// <summary>Why an endpoint is published as it is; null for an unknown one.</summary>
+    /// <param name="upstream">The upstream.</param>
+    /// <param name="endpoint">The endpoint's id.</param>
+    /// <param name="zone">The zone of a proxy, which may have a view of its own; null is everyone.</param>
+    public EndpointExplanation? ExplainEndpoint(string upstream, string endpoint, string? zone = null) =>
+        _byName.TryGetValue(upstream, out var u) && u.Find(endpoint) is { } e
+            ? new HealthExplainer(_fleet).Explain(u, e, u.View(zone) ?? u.Everyone)
+            : null;
+
     /// <summary>
     /// Whether an observer of ours is to probe an endpoint again after the edge interval, and not after the usual one: a change is pending, or it is new
     /// (4.5, 4.8).

@@ -104,6 +104,12 @@ public enum HealthGuard
 
     /// <summary>G5: it is queued behind others that went just now.</summary>
     Velocity,
+
+    /// <summary>G7: too few have spoken lately, so what is published stays. Never the reason of a demotion; shown in explanations.</summary>
+    SourceLoss,
+
+    /// <summary>G9: it comes back little by little. Never the reason of a demotion; shown in explanations.</summary>
+    Ramp,
 }
 
 /// <summary>What proxies are told about an endpoint (<c>LbEndpoint.health_status</c>). One that is left out has no status.</summary>
@@ -169,6 +175,8 @@ public static class HealthNames
             HealthGuard.PassiveBudget => "G4",
             HealthGuard.MassFreeze => "G6",
             HealthGuard.Velocity => "G5",
+            HealthGuard.SourceLoss => "G7",
+            HealthGuard.Ramp => "G9",
             _ => throw new ArgumentOutOfRangeException(nameof(guard), guard, null),
         };
 

@@ -118,6 +118,8 @@ internal sealed class TrafficWitness(UpstreamEvidence evidence, FleetHealth flee
     /// <summary>The next moment at which a failure becomes too old.</summary>
     public Instant FailureForgotten(int endpoint) => (evidence.Endpoints[endpoint].ErrorReportedAt + FailureCounts).Next;
 
+    public Instant ExpiresAt(LoadReporter reporter) => reporter.ReceivedAt + NewestCounts;
+
     public bool IsNewest(LoadReporter reporter) => fleet.Now - reporter.ReceivedAt <= NewestCounts;
 
     /// <summary>4.4: ≥ 90 % failed, or ≥ 50 % and ≥ 25 points more than on the others; null if there are too few requests to tell.</summary>
