@@ -1,4 +1,6 @@
 using System.Collections.Immutable;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources;
 
@@ -35,10 +37,37 @@ public abstract record ResourceSpec
     public virtual IEnumerable<SpecReference> References() => [];
 }
 
+/// <summary>A spec that becomes resources of proxies: it says which.</summary>
+public interface INodeScoped
+{
+    /// <summary>Names of the node groups whose members get the resources; empty for every node.</summary>
+    ImmutableArray<string> NodeGroups { get; }
+}
+
 /// <summary>One mention of another object in a spec.</summary>
 /// <param name="Pointer">JSON pointer from the manifest's root, for example <c>/spec/tls/caSecret</c>.</param>
 /// <param name="Target">The object that must exist.</param>
-public readonly record struct SpecReference(string Pointer, ResourceKey Target);
+/// <param name="Content">What the target must hold, where it is a secret; null for any other kind.</param>
+public readonly record struct SpecReference(string Pointer, ResourceKey Target, SecretContent? Content = null)
+{
+    /// <summary>
+    /// Says why an object, though it exists, cannot be what is referred to; null if it can. Envoy takes a certificate in the place of a CA without a word, and then verifies nothing.
+    /// </summary>
+    /// <param name="target">The spec of the object that bears the name of <see cref="Target"/>.</param>
+    public ValidationProblem? Misfit(ResourceSpec target) =>
+        Content is { } needed && target is SecretSpec secret && secret.Content() is { } held && held != needed
+            ? new ValidationProblem(Pointer, "secret-of-another-kind", $"{Target} holds {Words(held)}, and here {Words(needed)} is needed.")
+            : null;
+
+    private static string Words(SecretContent content) =>
+        content switch
+        {
+            SecretContent.Certificate => "a certificate with its key ('certificate')",
+            SecretContent.ValidationContext => "a set of CAs ('validationContext')",
+            SecretContent.SessionTicketKeys => "a set of session ticket keys ('sessionTicketKeys')",
+            _ => "a generic value ('generic')",
+        };
+}
 
 /// <summary>An object as the store holds it: the manifest plus what the server added.</summary>
 public sealed record StoredResource

@@ -1,4 +1,12 @@
 using System.Reflection;
 using BenchmarkDotNet.Running;
+using ControlPlane.Benchmarks;
 
-BenchmarkSwitcher.FromAssembly(Assembly.GetExecutingAssembly()).Run(args);
+if (args is ["fanout", .. var rest])
+{
+    await FanOut.RunAsync(rest);
+}
+else
+{
+    BenchmarkSwitcher.FromAssembly(Assembly.GetExecutingAssembly()).Run(args);
+}

@@ -20,6 +20,9 @@ public readonly record struct ResourceReference(ResourceType Type, string Name);
 /// </remarks>
 public sealed class EncodedResource
 {
+    /// <summary>Stands for content that a client holds from an earlier stream and that this server does not know. Never sent.</summary>
+    internal static readonly EncodedResource Unknown = new(ResourceType.Cluster, "", "", [], 0, 0, [], default);
+
     private readonly byte[] _entry;
     private readonly int _anyAt;
     private readonly int _payloadAt;

@@ -6,13 +6,14 @@ namespace ControlPlane.Core.Snapshots;
 public sealed class ResourceSet
 {
     private readonly ImmutableDictionary<string, EncodedResource> _resources;
-    private readonly UInt128 _digest;
+    private byte[]? _deltaBody;
+    private byte[]? _sotwBody;
 
     private ResourceSet(ResourceType type, ImmutableDictionary<string, EncodedResource> resources, UInt128 digest)
     {
         Type = type;
         _resources = resources;
-        _digest = digest;
+        Digest = digest;
         Version = digest.ToString("x32", null);
     }
 
@@ -24,6 +25,18 @@ public sealed class ResourceSet
     /// SHA-256 digests, so that a change costs one subtraction and one addition, whatever the size of the set (an XOR would cancel).
     /// </summary>
     public string Version { get; }
+
+    /// <summary><see cref="Version"/> as a number.</summary>
+    public UInt128 Digest { get; }
+
+    /// <summary>
+    /// Every resource's <see cref="EncodedResource.DeltaEntry"/> in one piece, by name: what a stream without any of them is sent. Made when it is first
+    /// asked for, and shared by every stream.
+    /// </summary>
+    public ReadOnlyMemory<byte> DeltaBody => _deltaBody ??= Join(static resource => resource.DeltaEntry);
+
+    /// <summary>Likewise of <see cref="EncodedResource.SotwEntry"/>.</summary>
+    public ReadOnlyMemory<byte> SotwBody => _sotwBody ??= Join(static resource => resource.SotwEntry);
 
     /// <summary>Number of resources.</summary>
     public int Count => _resources.Count;
@@ -38,15 +51,15 @@ public sealed class ResourceSet
     /// <summary>Builds a set from scratch; names must be distinct (V-06).</summary>
     public static ResourceSet Create(ResourceType type, IEnumerable<EncodedResource> resources) => Empty(type).With(resources, []);
 
-    /// <summary>The resource of a name, or null.</summary>
+    /// <summary>The resource of a name, or null. Of an <c>xdstp:</c> name, <see cref="ResourceName.Canonical"/> is what counts (G-11).</summary>
     public EncodedResource? Find(string name) => _resources.GetValueOrDefault(name);
 
     /// <summary>Adds or replaces resources and takes names away. Returns this very set where nothing differs.</summary>
     public ResourceSet With(IEnumerable<EncodedResource> updated, IEnumerable<string> removed)
     {
         var builder = _resources.ToBuilder();
-        var digest = _digest;
-        foreach (var name in removed)
+        var digest = Digest;
+        foreach (var name in removed.Select(ResourceName.Canonical))
         {
             if (builder.TryGetValue(name, out var old))
             {
@@ -57,7 +70,8 @@ public sealed class ResourceSet
 
         foreach (var resource in updated)
         {
-            if (builder.TryGetValue(resource.Name, out var old))
+            var name = ResourceName.Canonical(resource.Name);
+            if (builder.TryGetValue(name, out var old))
             {
                 if (old.Version == resource.Version)
                 {
@@ -67,10 +81,57 @@ public sealed class ResourceSet
                 digest -= old.Digest;
             }
 
-            builder[resource.Name] = resource;
+            builder[name] = resource;
             digest += resource.Digest;
         }
 
-        return digest == _digest ? this : new ResourceSet(Type, builder.ToImmutable(), digest);
+        return digest == Digest ? this : new ResourceSet(Type, builder.ToImmutable(), digest);
+    }
+
+    /// <summary>The names that one of two sets has and the other has not, or has with other content. Costs a walk over both.</summary>
+    public static IEnumerable<string> Differences(ResourceSet before, ResourceSet after)
+    {
+        if (ReferenceEquals(before, after))
+        {
+            yield break;
+        }
+
+        foreach (var (name, resource) in after._resources)
+        {
+            if (before.Find(name)?.Version != resource.Version)
+            {
+                yield return name;
+            }
+        }
+
+        foreach (var name in before._resources.Keys)
+        {
+            if (!after._resources.ContainsKey(name))
+            {
+                yield return name;
+            }
+        }
+    }
+
+    /// <summary>The resources by name; the order does not depend on how the set came about.</summary>
+    internal EncodedResource[] InOrder()
+    {
+        var resources = _resources.Values.ToArray();
+        Array.Sort(resources, static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        return resources;
+    }
+
+    private byte[] Join(Func<EncodedResource, ReadOnlyMemory<byte>> entry)
+    {
+        var resources = InOrder();
+        var joined = new byte[resources.Sum(resource => entry(resource).Length)];
+        var at = 0;
+        foreach (var resource in resources)
+        {
+            entry(resource).Span.CopyTo(joined.AsSpan(at));
+            at += entry(resource).Length;
+        }
+
+        return joined;
     }
 }

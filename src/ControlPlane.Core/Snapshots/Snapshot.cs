@@ -34,9 +34,3 @@ public sealed class Snapshot
         return new Snapshot(revision, builder.MoveToImmutable());
     }
 }
-
-/// <summary>One step from a snapshot to its successor, with what differs, so that no reader has to compare the whole.</summary>
-/// <param name="Before">The snapshot that was in force.</param>
-/// <param name="After">The snapshot that is in force now.</param>
-/// <param name="Changes">Per type (index of <see cref="ResourceType"/>) the names that were added, modified or removed.</param>
-public sealed record SnapshotChange(Snapshot Before, Snapshot After, ImmutableArray<ImmutableArray<string>> Changes);

@@ -1,3 +1,4 @@
+using System.Text;
 using ControlPlane.Resources;
 
 namespace ControlPlane.Server.Storage;
@@ -6,7 +7,10 @@ namespace ControlPlane.Server.Storage;
 /// The desired state, durable and versioned. Two implementations, PostgreSQL and SQLite, that one set of tests holds to the same behaviour.
 /// A write is one transaction and makes one revision; revisions are numbered 1, 2, 3 … without gaps and in commit order, over all servers.
 /// </summary>
-/// <remarks>Every method throws <see cref="StoreUnavailableException"/> where the database cannot be reached or refuses writes; nothing has been written then.</remarks>
+/// <remarks>
+/// Every method throws <see cref="StoreUnavailableException"/> where the database cannot be reached or refuses writes; nothing has been written then, unless
+/// the exception says that it does not know. Times are kept to the microsecond.
+/// </remarks>
 public interface IDesiredStateStore : IAsyncDisposable
 {
     /// <summary>Name and place for people, without credentials, for example <c>sqlite:data/controlplane.db</c>.</summary>
@@ -19,7 +23,9 @@ public interface IDesiredStateStore : IAsyncDisposable
     Task<StoredState> LoadAsync(CancellationToken cancellationToken);
 
     /// <summary>Reads what is different now from what it was at a revision: the documents that were written since, and the keys that were deleted since.</summary>
-    Task<StoredChanges> ReadChangesAsync(long afterRevision, CancellationToken cancellationToken);
+    /// <returns>Null if the store cannot tell, because the history after that revision was pruned, or because the revision is not of this store's past
+    /// (a backup was restored): load the whole.</returns>
+    Task<StoredChanges?> ReadChangesAsync(long afterRevision, CancellationToken cancellationToken);
 
     /// <summary>
     /// Yields the newest revision each time one was committed, by this server or another, and once at the start; several commits may be merged into one
@@ -27,7 +33,10 @@ public interface IDesiredStateStore : IAsyncDisposable
     /// </summary>
     IAsyncEnumerable<long> WatchAsync(CancellationToken cancellationToken);
 
-    /// <summary>Writes a batch as one revision, if the newest revision still is <see cref="WriteBatch.BaseRevision"/>.</summary>
+    /// <summary>
+    /// Writes a batch as one revision, if the newest revision still is <see cref="WriteBatch.BaseRevision"/>. Once the write is on its way to the database,
+    /// cancellation is not heeded: the caller learns how it ended.
+    /// </summary>
     /// <returns>The new revision, or null if another write came first: nothing was written; catch up, validate again and retry.</returns>
     Task<RevisionInfo?> CommitAsync(WriteBatch batch, CancellationToken cancellationToken);
 
@@ -40,20 +49,25 @@ public interface IDesiredStateStore : IAsyncDisposable
     /// <summary>The whole state as it was at a revision; null if that is no longer kept.</summary>
     Task<StoredState?> LoadAtAsync(long revision, CancellationToken cancellationToken);
 
-    /// <summary>All kept states of one object, newest first; a null document is a deletion.</summary>
+    /// <summary>
+    /// All kept states of one object, newest first; a null document is a deletion. The state in force is always among them, however old the revision that
+    /// wrote it.
+    /// </summary>
     Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(ResourceKey key, int limit, CancellationToken cancellationToken);
 
     /// <summary>
-    /// Deletes history that is both older than <paramref name="olderThan"/> and not among the newest <paramref name="keepRevisions"/> revisions. The current state,
-    /// and what is needed to read any kept revision, stay.
+    /// Forgets the revisions that are both older than <paramref name="olderThan"/> and not among the newest <paramref name="keepRevisions"/> (at least 1). The
+    /// current state, and what is needed to read any kept revision and what was before it, stay.
     /// </summary>
-    /// <returns>Number of revisions deleted.</returns>
+    /// <returns>Number of revisions forgotten.</returns>
     Task<long> PruneAsync(DateTimeOffset olderThan, int keepRevisions, CancellationToken cancellationToken);
 
     /// <summary>Writes everything, history included, as JSON lines that either kind of store restores.</summary>
     Task BackupAsync(Stream destination, CancellationToken cancellationToken);
 
-    /// <summary>Reads a backup into this store, which must be empty (no revision yet).</summary>
+    /// <summary>Reads a backup into this store, which must be empty (no revision yet): all of it or, on any fault, nothing.</summary>
+    /// <exception cref="InvalidDataException">The backup is damaged, or of a version that this server does not read; the message names the line.</exception>
+    /// <exception cref="InvalidOperationException">The store is not empty.</exception>
     Task RestoreAsync(Stream source, CancellationToken cancellationToken);
 }
 
@@ -83,7 +97,7 @@ public sealed record StoredState(long Revision, IReadOnlyList<StoredDocument> Do
 /// <summary>What changed after a revision, as of <paramref name="Revision"/>.</summary>
 public sealed record StoredChanges(long Revision, IReadOnlyList<StoredDocument> Written, IReadOnlyList<ResourceKey> Deleted);
 
-/// <summary>One write.</summary>
+/// <summary>One write. A key may occur once, in <paramref name="Writes"/> or in <paramref name="Deletes"/>; deleting what does not exist does nothing.</summary>
 /// <param name="BaseRevision">The newest revision that the writer knew when it validated.</param>
 /// <param name="Author">Who writes: the name of the token, or of the local user.</param>
 /// <param name="Reason">Why, in the author's words; may be empty.</param>
@@ -101,7 +115,54 @@ public sealed record WriteBatch(
     string Notes,
     IReadOnlyList<StoredDocument> Writes,
     IReadOnlyList<ResourceKey> Deletes
-);
+)
+{
+    /// <summary>The batch as both databases can hold it: times in UTC to the microsecond, and free text without the characters that one of them refuses.</summary>
+    /// <exception cref="ArgumentException">A key occurs twice, or a document is not one line.</exception>
+    internal WriteBatch AsStored()
+    {
+        var keys = new HashSet<ResourceKey>(Writes.Count + Deletes.Count);
+        foreach (var key in Writes.Select(d => d.Key).Concat(Deletes))
+        {
+            if (!keys.Add(key))
+            {
+                throw new ArgumentException($"{key} occurs twice in one write.");
+            }
+        }
+
+        if (Writes.FirstOrDefault(d => d.Json.AsSpan().ContainsAny('\n', '\r')) is { } broken)
+        {
+            throw new ArgumentException($"The JSON of {broken.Key} is not one line.");
+        }
+
+        return this with
+        {
+            Author = Clean(Author),
+            Reason = Clean(Reason),
+            TraceId = Clean(TraceId),
+            Notes = Clean(Notes),
+            At = ToMicrosecond(At),
+            Writes =
+            [
+                .. Writes.Select(d =>
+                    d with
+                    {
+                        Revision = BaseRevision + 1,
+                        CreatedAt = ToMicrosecond(d.CreatedAt),
+                        UpdatedAt = ToMicrosecond(d.UpdatedAt),
+                        ManagedBy = Clean(d.ManagedBy),
+                    }
+                ),
+            ],
+        };
+
+        static DateTimeOffset ToMicrosecond(DateTimeOffset time) =>
+            new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerMicrosecond), TimeSpan.Zero);
+
+        // PostgreSQL has no NUL in text, and neither database has half a surrogate pair.
+        static string Clean(string text) => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)).Replace('\0', '\uFFFD');
+    }
+}
 
 /// <summary>A revision without its content.</summary>
 public sealed record RevisionInfo(long Revision, string Author, string Reason, DateTimeOffset At, string TraceId, string Notes);
@@ -118,6 +179,12 @@ public sealed record HistoryEntry(RevisionInfo Revision, StoredDocument? Documen
 /// <summary>The database cannot be reached, or does not take writes. Proxies are served from memory meanwhile.</summary>
 public sealed class StoreUnavailableException : Exception
 {
+    /// <summary>
+    /// True if a write may have happened all the same: the connection broke during the commit, and the database could not be asked within a few seconds.
+    /// False means that nothing was written.
+    /// </summary>
+    public bool IsOutcomeUnknown { get; init; }
+
     /// <summary>Creates the exception without details.</summary>
     public StoreUnavailableException() { }
 

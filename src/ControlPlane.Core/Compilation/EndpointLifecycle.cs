@@ -1,0 +1,71 @@
+using System.Collections.Immutable;
+using ControlPlane.Resources.Upstreams;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>What operators' orders make of an upstream's endpoints at one instant, and when that changes by itself.</summary>
+/// <param name="Endpoints">The endpoints to publish.</param>
+/// <param name="NextChange">The next instant at which the answer differs; null if only a write can change it.</param>
+public sealed record EndpointLifecycle(ImmutableArray<EndpointState> Endpoints, DateTimeOffset? NextChange)
+{
+    /// <summary>
+    /// Applies the orders. A drained endpoint is DRAINING for the upstream's drain time and then left out, a disabled one is left out at once: in panic
+    /// Envoy sends to every endpoint that it knows, whatever its status, so what must not get traffic has to be absent.
+    /// </summary>
+    /// <param name="spec">The upstream.</param>
+    /// <param name="registered">The upstream's objects of kind Endpoint by id; used with source registration.</param>
+    /// <param name="overrides">The orders by endpoint id; those for unknown endpoints have no effect.</param>
+    /// <param name="now">The instant.</param>
+    public static EndpointLifecycle At(
+        UpstreamSpec spec,
+        IReadOnlyDictionary<string, EndpointSpec> registered,
+        IReadOnlyDictionary<string, OverrideSpec> overrides,
+        DateTimeOffset now
+    )
+    {
+        var endpoints = ImmutableArray.CreateBuilder<EndpointState>();
+        DateTimeOffset? next = null;
+        foreach (var (id, endpoint) in Of(spec, registered))
+        {
+            var (status, change) = overrides.TryGetValue(id, out var order)
+                ? Judge(order, spec.Drain.Time, now)
+                : (EndpointStatus.Active, null);
+            if (status is { } published)
+            {
+                endpoints.Add(new EndpointState(id, endpoint, published));
+            }
+            if (change < (next ?? DateTimeOffset.MaxValue))
+            {
+                next = change;
+            }
+        }
+        return new EndpointLifecycle(endpoints.DrainToImmutable(), next);
+    }
+
+    /// <summary>The endpoints that the server publishes; none where Envoy resolves them itself.</summary>
+    private static IEnumerable<KeyValuePair<string, EndpointSpec>> Of(
+        UpstreamSpec spec,
+        IReadOnlyDictionary<string, EndpointSpec> registered
+    ) =>
+        spec.Endpoints.Source switch
+        {
+            EndpointSource.Static => spec.Endpoints.Static.Select(e => KeyValuePair.Create(e.DefaultId(), e)),
+            EndpointSource.Registration => registered,
+            _ => [],
+        };
+
+    private static (EndpointStatus? Status, DateTimeOffset? NextChange) Judge(OverrideSpec order, TimeSpan drainTime, DateTimeOffset now)
+    {
+        if (order.ExpiresAt <= now)
+        {
+            return (EndpointStatus.Active, null);
+        }
+        if (order.Action == OverrideAction.Disable)
+        {
+            return (null, order.ExpiresAt);
+        }
+        // A start in the future is a clock that ran ahead elsewhere: the order is as good as begun.
+        var drained = order.StartedAt + drainTime;
+        return now < drained ? (EndpointStatus.Draining, order.ExpiresAt < drained ? order.ExpiresAt : drained) : (null, order.ExpiresAt);
+    }
+}

@@ -1,0 +1,19 @@
+using ControlPlane.Resources.Upstreams;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>An endpoint as it is published now. Those that are left out have no state.</summary>
+/// <param name="Id">The endpoint's id in its upstream.</param>
+/// <param name="Spec">What the endpoint is.</param>
+/// <param name="Status">Whether it gets new requests.</param>
+public readonly record struct EndpointState(string Id, EndpointSpec Spec, EndpointStatus Status);
+
+/// <summary>Whether a published endpoint gets new requests.</summary>
+public enum EndpointStatus
+{
+    /// <summary>It does, as far as its health allows.</summary>
+    Active,
+
+    /// <summary>It does not; what it works on may finish. It is in no denominator of panic and spill-over.</summary>
+    Draining,
+}

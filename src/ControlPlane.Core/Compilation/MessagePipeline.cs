@@ -1,0 +1,158 @@
+using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation.Rules;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Validation;
+using Google.Protobuf;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>
+/// The last steps from a message to a resource, the same for every kind: merge the overlay, check what Envoy would refuse, find what the message needs of others.
+/// </summary>
+public static class MessagePipeline
+{
+    /// <summary>Completes a message that was compiled from a friendly spec.</summary>
+    /// <param name="type">The xDS type; <paramref name="message"/> is of it.</param>
+    /// <param name="name">The name to serve under.</param>
+    /// <param name="message">The message, which is changed by the overlay.</param>
+    /// <param name="overlay">The raw part of the spec (<c>spec.envoy</c>), or null.</param>
+    /// <param name="problems">Gets what is wrong. Pointers are those of the manifest: below <c>/spec/envoy</c> where the overlay says it, else <c>/spec</c>.</param>
+    /// <returns>The resource, also where problems were found; null where the overlay could not be merged.</returns>
+    public static CompiledResource? Complete(
+        ResourceType type,
+        string name,
+        IMessage message,
+        JsonObject? overlay,
+        ProblemCollector problems
+    )
+    {
+        if (overlay is not null && !Merge(type, message, overlay, problems))
+        {
+            return null;
+        }
+
+        return Inspect(type, name, message, new OverlayPointers(overlay, type), problems);
+    }
+
+    /// <summary>Completes a message that was given raw.</summary>
+    /// <param name="type">The xDS type; <paramref name="message"/> is of it.</param>
+    /// <param name="name">The name to serve under.</param>
+    /// <param name="message">The message.</param>
+    /// <param name="pointer">Where in the manifest the message stands.</param>
+    /// <param name="problems">Gets what is wrong.</param>
+    public static CompiledResource Complete(ResourceType type, string name, IMessage message, string pointer, ProblemCollector problems) =>
+        Inspect(type, name, message, new RawPointers(pointer), problems);
+
+    private static bool Merge(ResourceType type, IMessage message, JsonObject overlay, ProblemCollector problems)
+    {
+        var found = new ProblemCollector();
+        var allowed = new JsonObject();
+        foreach (var (key, value) in overlay)
+        {
+            if (OwnedFields.Explain(type, message, key) is { } reason)
+            {
+                found.Error("/spec/envoy/" + JsonPointer.Escape(key), "owned-field", reason);
+            }
+            else
+            {
+                allowed[key] = value?.DeepClone();
+            }
+        }
+
+        ProtoJsonReader.Merge(allowed, message, "/spec/envoy", found);
+        foreach (var problem in found.Problems)
+        {
+            problems.Add(problem);
+        }
+
+        return !found.HasErrors;
+    }
+
+    private static CompiledResource Inspect(
+        ResourceType type,
+        string name,
+        IMessage message,
+        IPointerMap pointers,
+        ProblemCollector problems
+    )
+    {
+        var found = new ProblemCollector();
+        var references = new EnvoyReferences();
+        var extensions = new EnvoyExtensions();
+        MessageWalker.Walk(message, found, ProtoValidator.Visitor, SemanticRules.Instance, references, extensions);
+        foreach (var problem in found.Problems)
+        {
+            problems.Add(pointers.Map(problem));
+        }
+
+        return new CompiledResource(
+            type,
+            name,
+            message,
+            [.. references.Found.Select(r => r with { Pointer = pointers.Map(r.Pointer) })],
+            [.. extensions.Found.Select(e => e with { Pointer = pointers.Map(e.Pointer) })]
+        );
+    }
+
+    /// <summary>Turns pointers into a message to pointers into the manifest.</summary>
+    private interface IPointerMap
+    {
+        string Map(string pointer);
+
+        ValidationProblem Map(ValidationProblem problem);
+    }
+
+    private sealed class RawPointers(string root) : IPointerMap
+    {
+        public string Map(string pointer) => root + pointer;
+
+        public ValidationProblem Map(ValidationProblem problem) => problem with { Pointer = Map(problem.Pointer) };
+    }
+
+    private sealed class OverlayPointers(JsonObject? overlay, ResourceType type) : IPointerMap
+    {
+        public string Map(string pointer) => IsInOverlay(pointer) ? "/spec/envoy" + pointer : "/spec";
+
+        public ValidationProblem Map(ValidationProblem problem)
+        {
+            var message = problem.Message;
+            if (!IsInOverlay(problem.Pointer))
+            {
+                var name = type.FullName[(type.FullName.LastIndexOf('.') + 1)..];
+                message =
+                    $"In the {name} that this compiles to, at {(problem.Pointer.Length == 0 ? "its root" : problem.Pointer)}: {message}";
+            }
+
+            return problem with
+            {
+                Pointer = Map(problem.Pointer),
+                Message = message,
+            };
+        }
+
+        /// <summary>Whether the overlay says anything about the field, down to the first list or value on the way.</summary>
+        private bool IsInOverlay(string pointer)
+        {
+            JsonNode? node = overlay;
+            var steps = 0;
+            foreach (var segment in JsonPointer.Segments(pointer))
+            {
+                if (node is not JsonObject members)
+                {
+                    return steps > 0;
+                }
+
+                var member = members.FirstOrDefault(m => Suggestion.SameWord(m.Key, segment));
+                if (member.Key is null)
+                {
+                    return false;
+                }
+
+                node = member.Value;
+                steps++;
+            }
+
+            return steps > 0;
+        }
+    }
+}

@@ -1,0 +1,33 @@
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>Decides which proxies belong to a group.</summary>
+public static class NodeGroupMatcher
+{
+    /// <summary>Whether any selector of the group matches the proxy.</summary>
+    public static bool Matches(this NodeGroupSpec group, NodeIdentity node)
+    {
+        foreach (var selector in group.Selectors)
+        {
+            if (Matches(selector, node))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static bool Matches(NodeSelector selector, NodeIdentity node) =>
+        (selector.Ids.IsEmpty || selector.Ids.Any(pattern => IsLike(node.Id, pattern)))
+        && (selector.Clusters.IsEmpty || selector.Clusters.Any(pattern => IsLike(node.Cluster, pattern)))
+        && (selector.Region is null || selector.Region == node.Region)
+        && (selector.Zone is null || selector.Zone == node.Zone)
+        && (selector.SubZone is null || selector.SubZone == node.SubZone)
+        && selector.Metadata.All(wanted => node.Metadata.TryGetValue(wanted.Key, out var value) && value == wanted.Value);
+
+    private static bool IsLike(string text, string pattern) =>
+        pattern.EndsWith('*') ? text.StartsWith(pattern.AsSpan()[..^1], StringComparison.Ordinal) : text == pattern;
+}

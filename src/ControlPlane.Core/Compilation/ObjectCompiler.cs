@@ -1,0 +1,149 @@
+using System.Collections.Immutable;
+using System.Text.Json.Nodes;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Listeners;
+using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Upstreams;
+using ControlPlane.Resources.Validation;
+using Google.Protobuf;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>One object → its xDS resources. The table of kinds; each kind's own compiler knows how.</summary>
+internal static class ObjectCompiler
+{
+    /// <summary>Compiles an object in its surroundings.</summary>
+    /// <param name="resource">The object.</param>
+    /// <param name="desired">The state that it is part of.</param>
+    /// <param name="before">
+    /// What it was compiled to before, or null. Its parts are used again where they cannot differ, and stay in force where the new state does not compile.
+    /// </param>
+    /// <param name="inputs">Time and secrets.</param>
+    /// <returns>Null for kinds that compile to nothing.</returns>
+    public static CompiledObject? Compile(StoredResource resource, DesiredState desired, CompiledObject? before, CompilationInputs inputs)
+    {
+        var name = resource.Key.Name;
+        return resource.Manifest.Spec switch
+        {
+            UpstreamSpec spec => Upstream(resource, spec, desired, before, inputs),
+            RouteTableSpec spec => Single(
+                resource,
+                before,
+                problems => Complete(ResourceType.Route, name, RouteTableCompiler.Compile(name, spec, problems), spec.Envoy, problems)
+            ),
+            ListenerSpec spec => Single(
+                resource,
+                before,
+                problems =>
+                    Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
+            ),
+            SecretSpec spec => Single(
+                resource,
+                before,
+                problems =>
+                    Complete(
+                        ResourceType.Secret,
+                        name,
+                        SecretCompiler.Compile(name, spec, inputs.Secrets(spec), inputs.Now, problems),
+                        spec.Envoy,
+                        problems
+                    )
+            ),
+            EnvoyResourceSpec spec => Single(resource, before, problems => EnvoyResourceCompiler.Compile(spec, problems)),
+            _ => null,
+        };
+
+        RouteTableSpec? RouteTable(string table) =>
+            desired.Find(new ResourceKey(ResourceKind.RouteTable, table))?.Manifest.Spec as RouteTableSpec;
+    }
+
+    private static CompiledResource? Complete(
+        ResourceType type,
+        string name,
+        IMessage? message,
+        JsonObject? overlay,
+        ProblemCollector problems
+    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
+
+    private static CompiledObject Single(StoredResource resource, CompiledObject? before, Func<ProblemCollector, CompiledResource?> compile)
+    {
+        var problems = new ProblemCollector();
+        var compiled = compile(problems);
+        return new CompiledObject
+        {
+            Owner = resource.Key,
+            ObjectRevision = resource.Revision,
+            NodeGroups = GroupsOf(resource),
+            Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode()],
+            References = compiled is null ? before?.References ?? [] : compiled.References,
+            Extensions = compiled is null ? before?.Extensions ?? [] : compiled.Extensions,
+            IsRejected = compiled is null,
+            Problems = [.. problems.Problems],
+        };
+    }
+
+    /// <summary>
+    /// An upstream's cluster depends on its spec alone, so that a change of endpoints compiles the assignment and nothing else.
+    /// </summary>
+    private static CompiledObject Upstream(
+        StoredResource resource,
+        UpstreamSpec spec,
+        DesiredState desired,
+        CompiledObject? before,
+        CompilationInputs inputs
+    )
+    {
+        var name = resource.Key.Name;
+        var lifecycle = EndpointLifecycle.At(
+            spec,
+            desired.Children(ResourceKind.Endpoint, name).ToDictionary(e => e.Key, e => (EndpointSpec)e.Value.Manifest.Spec),
+            desired.Children(ResourceKind.Override, name).ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec),
+            inputs.Now
+        );
+        var problems = new ProblemCollector();
+        CompiledObject compiled;
+        if (before is { IsRejected: false } known && known.ObjectRevision == resource.Revision)
+        {
+            compiled = known with { Resources = [known.Resources[0]], Problems = known.SpecProblems };
+        }
+        else
+        {
+            compiled = Single(
+                resource,
+                before,
+                found =>
+                    MessagePipeline.Complete(ResourceType.Cluster, name, UpstreamCompiler.CompileCluster(name, spec), spec.Envoy, found)
+            );
+            compiled = compiled with { SpecProblems = compiled.Problems, Resources = [.. compiled.Resources.Take(1)] };
+            if (compiled.IsRejected)
+            {
+                return compiled with { Resources = before?.Resources ?? [] };
+            }
+        }
+
+        if (spec.Endpoints.Source is not (EndpointSource.Static or EndpointSource.Registration))
+        {
+            return compiled;
+        }
+
+        var assignment = MessagePipeline.Complete(
+            ResourceType.Endpoints,
+            name,
+            UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints),
+            overlay: null,
+            problems
+        )!;
+        return compiled with
+        {
+            Resources = [compiled.Resources[0], assignment.Encode()],
+            Problems = [.. compiled.SpecProblems, .. problems.Problems],
+            ActiveEndpoints = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active),
+            NextChangeAt = lifecycle.NextChange,
+        };
+    }
+
+    private static ImmutableArray<string> GroupsOf(StoredResource resource) =>
+        resource.Manifest.Spec is INodeScoped scoped ? scoped.NodeGroups : [];
+}

@@ -1,0 +1,38 @@
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Validation;
+using Google.Protobuf;
+using CdsCluster = Envoy.Config.Cluster.V3.Cluster;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>The fields of compiled messages that an overlay may not touch: the control plane lives by them.</summary>
+internal static class OwnedFields
+{
+    /// <summary>Says why a top-level field belongs to the control plane; null where it does not.</summary>
+    public static string? Explain(ResourceType type, IMessage message, string field)
+    {
+        if (type == ResourceType.Endpoints)
+        {
+            return "Endpoints are managed through the API and cannot be overlaid. Write an EnvoyResource for an assignment of your own.";
+        }
+
+        if (Suggestion.SameWord(field, "name"))
+        {
+            return "The name is that of the object and cannot be changed by the overlay.";
+        }
+
+        if (type != ResourceType.Cluster)
+        {
+            return null;
+        }
+
+        if (new[] { "type", "clusterType", "edsClusterConfig" }.Any(f => Suggestion.SameWord(field, f)))
+        {
+            return "How the cluster finds its endpoints follows from spec.endpoints and cannot be changed by the overlay. Write an EnvoyResource for a cluster of another type.";
+        }
+
+        return Suggestion.SameWord(field, "loadAssignment") && message is CdsCluster { LoadAssignment: not null }
+            ? "The endpoints follow from spec.endpoints and cannot be changed by the overlay."
+            : null;
+    }
+}

@@ -1,0 +1,130 @@
+using ControlPlane.Resources.Upstreams;
+using Envoy.Config.Core.V3;
+using Envoy.Config.Endpoint.V3;
+using Google.Protobuf.WellKnownTypes;
+using EnvoyEndpoint = Envoy.Config.Endpoint.V3.Endpoint;
+using HealthStatus = Envoy.Config.Core.V3.HealthStatus;
+
+namespace ControlPlane.Core.Compilation;
+
+/// <summary>Compiles endpoints to a ClusterLoadAssignment that Envoy and proxyless gRPC clients (G-05) both take.</summary>
+internal static class UpstreamAssignment
+{
+    /// <summary>The filter metadata that Envoy's load balancers look at.</summary>
+    private const string LoadBalancerMetadata = "envoy.lb";
+
+    private const uint DefaultOverprovisioningFactor = 140;
+
+    private static readonly LocalitySpec Unnamed = new();
+
+    public static ClusterLoadAssignment Of(string name, UpstreamSpec spec, IReadOnlyList<EndpointState> endpoints)
+    {
+        var assignment = new ClusterLoadAssignment { ClusterName = name };
+        if (spec.LoadBalancing.OverprovisioningFactor != DefaultOverprovisioningFactor)
+        {
+            assignment.Policy = new ClusterLoadAssignment.Types.Policy
+            {
+                OverprovisioningFactor = spec.LoadBalancing.OverprovisioningFactor,
+            };
+        }
+        var priorities = endpoints.GroupBy(e => e.Spec.Priority).OrderBy(p => p.Key).ToArray();
+        for (var i = 0; i < priorities.Length; i++)
+        {
+            // Counted anew: gRPC clients refuse gaps, which appear when the last endpoint of a priority leaves; to Envoy an empty priority is none.
+            assignment.Endpoints.AddRange(Localities(spec, priorities[i], (uint)i));
+        }
+        return assignment;
+    }
+
+    /// <summary>A flat map as Envoy's metadata.</summary>
+    public static Struct Struct(IEnumerable<KeyValuePair<string, string>> values)
+    {
+        var result = new Struct();
+        foreach (var (key, value) in values)
+        {
+            result.Fields.Add(key, Value.ForString(value));
+        }
+        return result;
+    }
+
+    private static List<LocalityLbEndpoints> Localities(UpstreamSpec spec, IEnumerable<EndpointState> endpoints, uint priority)
+    {
+        var localities = new List<LocalityLbEndpoints>();
+        var weights = new List<ulong>();
+        var groups = endpoints
+            .GroupBy(e => e.Spec.Locality ?? Unnamed)
+            .OrderBy(g => g.Key.Region, StringComparer.Ordinal)
+            .ThenBy(g => g.Key.Zone, StringComparer.Ordinal)
+            .ThenBy(g => g.Key.SubZone, StringComparer.Ordinal);
+        foreach (var group in groups)
+        {
+            var ordered = group.OrderBy(e => e.Spec.Address, StringComparer.Ordinal).ThenBy(e => e.Spec.Port).ToArray();
+            var locality = new LocalityLbEndpoints
+            {
+                Locality = new Locality
+                {
+                    Region = group.Key.Region,
+                    Zone = group.Key.Zone,
+                    SubZone = group.Key.SubZone,
+                },
+                Priority = priority,
+            };
+            var endpointWeights = FitTo32Bits([.. ordered.Select(e => (ulong)e.Spec.Weight)]);
+            for (var i = 0; i < ordered.Length; i++)
+            {
+                locality.LbEndpoints.Add(LbEndpoint(spec, ordered[i], endpointWeights[i]));
+            }
+            localities.Add(locality);
+            weights.Add(Weight(spec, group.Key, ordered));
+        }
+        var fitting = FitTo32Bits(weights);
+        for (var i = 0; i < localities.Count; i++)
+        {
+            localities[i].LoadBalancingWeight = fitting[i];
+        }
+        return localities;
+    }
+
+    /// <summary>
+    /// A locality's weight. gRPC clients need one and always go by it, Envoy only in <see cref="LocalityMode.Weighted"/>: the weights of its endpoints
+    /// together make both spread alike. Draining ones do not count, since they take no share.
+    /// </summary>
+    private static ulong Weight(UpstreamSpec spec, LocalitySpec locality, IReadOnlyCollection<EndpointState> endpoints) =>
+        spec.LoadBalancing.Locality.Weights.FirstOrDefault(w => w.Locality == locality) is { } listed
+            ? listed.Weight
+            : endpoints.Where(e => e.Status == EndpointStatus.Active).Aggregate(0ul, (sum, e) => sum + e.Spec.Weight);
+
+    /// <summary>Scales weights so that their sum fits into 32 bits, beyond which Envoy's arithmetic overflows and gRPC clients refuse; none becomes 0.</summary>
+    private static uint[] FitTo32Bits(List<ulong> weights)
+    {
+        var sum = weights.Aggregate(0ul, (total, w) => total + w);
+        // Each weight may be rounded up to 1, hence the room.
+        var divisor = sum <= uint.MaxValue ? 1 : (sum / (uint.MaxValue - (ulong)weights.Count)) + 1;
+        return [.. weights.Select(w => (uint)Math.Max(1, w / divisor))];
+    }
+
+    private static LbEndpoint LbEndpoint(UpstreamSpec upstream, EndpointState state, uint weight)
+    {
+        var spec = state.Spec;
+        var endpoint = new EnvoyEndpoint
+        {
+            Address = EnvoyAddress.Of(spec.Address, spec.Port),
+            Hostname = spec.Hostname ?? "",
+            HealthCheckConfig = UpstreamHealth.EndpointConfig(upstream, spec),
+        };
+        endpoint.AdditionalAddresses.AddRange(
+            spec.AdditionalAddresses.Select(a => new EnvoyEndpoint.Types.AdditionalAddress { Address = EnvoyAddress.Of(a.Address, a.Port) })
+        );
+        var result = new LbEndpoint
+        {
+            Endpoint = endpoint,
+            HealthStatus = state.Status == EndpointStatus.Draining ? HealthStatus.Draining : HealthStatus.Unknown,
+            LoadBalancingWeight = weight == 1 ? null : weight,
+        };
+        if (!spec.Metadata.IsEmpty)
+        {
+            result.Metadata = new Metadata { FilterMetadata = { [LoadBalancerMetadata] = Struct(spec.Metadata) } };
+        }
+        return result;
+    }
+}

@@ -1,0 +1,278 @@
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Upstreams;
+using ControlPlane.Resources.Validation;
+using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
+using EnvoySecret = Envoy.Extensions.TransportSockets.Tls.V3.Secret;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>Shows objects: manifest, the server's part, and what became of them. Secrets never pass.</summary>
+internal sealed class ObjectViews(CurrentState current, Propagations propagations, TimeProvider time)
+{
+    /// <summary>An object with its status in the state of now.</summary>
+    public ObjectView WithStatus(StoredResource resource) => Of(resource) with { Status = StatusOf(resource) };
+
+    /// <summary>An object as it is, or was, without status.</summary>
+    public static ObjectView Of(StoredResource resource) =>
+        new()
+        {
+            Kind = resource.Key.Kind.ToString(),
+            Metadata = new ObjectMetadata
+            {
+                Name = resource.Key.Name,
+                Labels = NotEmpty(resource.Manifest.Metadata.Labels),
+                Annotations = NotEmpty(resource.Manifest.Metadata.Annotations),
+                Uid = resource.Uid,
+                Generation = resource.Generation,
+                ResourceVersion = Preconditions.Version(resource),
+                Revision = resource.Revision,
+                CreatedAt = resource.CreatedAt,
+                UpdatedAt = resource.UpdatedAt,
+                ManagedBy = resource.ManagedBy,
+            },
+            Spec = SpecOf(resource.Manifest),
+        };
+
+    /// <summary>A stored state, of now or of the past, as an object.</summary>
+    public static StoredResource ResourceOf(StoredDocument document) =>
+        new()
+        {
+            Manifest = CanonicalForm.Read(document.Json),
+            Uid = document.Uid,
+            Generation = document.Generation,
+            Revision = document.Revision,
+            CreatedAt = document.CreatedAt,
+            UpdatedAt = document.UpdatedAt,
+            ManagedBy = document.ManagedBy,
+        };
+
+    /// <summary>An object that a dry run made: it has no state to name yet.</summary>
+    public static ObjectView OfDryRun(StoredResource resource)
+    {
+        var view = Of(resource);
+        return view with
+        {
+            Metadata = view.Metadata with { Uid = null, ResourceVersion = null, Revision = null, CreatedAt = null, UpdatedAt = null },
+        };
+    }
+
+    /// <summary>An endpoint that stands in its upstream's spec. It has no state of its own, but can be drained like any other.</summary>
+    public ObjectView OfStatic(StoredResource upstream, EndpointSpec endpoint) =>
+        new()
+        {
+            Kind = nameof(ResourceKind.Endpoint),
+            Metadata = new ObjectMetadata { Name = $"{upstream.Key.Name}/{endpoint.DefaultId()}", Revision = upstream.Revision },
+            Spec = SpecOf(new Manifest(ResourceKind.Endpoint, new ResourceMetadata { Name = endpoint.DefaultId() }, endpoint)),
+            Status = EndpointStatusOf(
+                upstream,
+                ResourceKey.Sub(ResourceKind.Endpoint, upstream.Key.Name, endpoint.DefaultId()),
+                endpoint,
+                "spec"
+            ),
+        };
+
+    /// <summary>A spec as canonical JSON without secrets.</summary>
+    public static JsonObject SpecOf(Manifest manifest)
+    {
+        Redaction.View(manifest).Remove("spec", out var spec);
+        return spec!.AsObject();
+    }
+
+    /// <summary>An Envoy message as proto-JSON without secrets.</summary>
+    public static JsonObject MessageOf(EncodedResource resource) =>
+        ProtoJsonWriter.Write(EnvoyTypes.Find(resource.Type.TypeUrl)!.Parser.ParseFrom(resource.Payload.Span));
+
+    private ObjectStatus StatusOf(StoredResource resource)
+    {
+        if (resource.Manifest.Spec is EndpointSpec endpoint)
+        {
+            return current.Desired.Find(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent)) is { } upstream
+                ? EndpointStatusOf(upstream, resource.Key, endpoint, "registered")
+                : new ObjectStatus { Conditions = [] };
+        }
+
+        var compiled = current.Compiled.Find(resource.Key);
+        if (compiled is null)
+        {
+            return new ObjectStatus { Conditions = [new Condition("Accepted", "True", "Valid", "The object is in force.")] };
+        }
+
+        var propagation = propagations.Of(compiled);
+        return new ObjectStatus
+        {
+            Conditions = [Accepted(compiled), Programmed(propagation)],
+            Propagation = propagation,
+            Resources = [.. compiled.Resources.Select(r => new ResourceVersion(r.Type.ShortName, r.Name, r.Version))],
+            Warnings = Warnings(compiled),
+            Endpoints = resource.Manifest.Spec is UpstreamSpec spec ? CountEndpoints(resource, spec) : null,
+            Certificate = resource.Manifest.Spec is Resources.Secrets.SecretSpec ? CertificateOf(compiled) : null,
+        };
+    }
+
+    private ObjectStatus EndpointStatusOf(StoredResource upstream, ResourceKey key, EndpointSpec endpoint, string source)
+    {
+        var compiled = current.Compiled.Find(upstream.Key);
+        var propagation = compiled is null ? null : propagations.Of(compiled);
+        var order = current.Desired.Find(new ResourceKey(ResourceKind.Override, key.Name));
+        var lifecycle = LifecycleOf((UpstreamSpec)upstream.Manifest.Spec, [KeyValuePair.Create(key.Id, endpoint)], upstream.Key.Name);
+        return new ObjectStatus
+        {
+            Conditions = compiled is null ? [] : [Accepted(compiled), Programmed(propagation!)],
+            State = StateOf(lifecycle, key.Id, order?.Manifest.Spec as OverrideSpec),
+            Source = source,
+            Override =
+                order?.Manifest.Spec is OverrideSpec spec && !(spec.ExpiresAt <= time.GetUtcNow())
+                    ? new OverrideView(Word(spec.Action), spec.Reason, spec.StartedAt, spec.ExpiresAt, order.ManagedBy)
+                    : null,
+        };
+    }
+
+    private ImmutableSortedDictionary<string, int>? CountEndpoints(StoredResource upstream, UpstreamSpec spec)
+    {
+        if (spec.Endpoints.Source is not (EndpointSource.Static or EndpointSource.Registration))
+        {
+            return null;
+        }
+
+        var all = UpstreamEndpointsOf(upstream, spec).ToList();
+        var lifecycle = LifecycleOf(spec, all, upstream.Key.Name);
+        var active = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active);
+        var draining = lifecycle.Endpoints.Length - active;
+        return ImmutableSortedDictionary<string, int>
+            .Empty.Add("active", active)
+            .Add("draining", draining)
+            .Add("disabled", all.Count - active - draining);
+    }
+
+    private IEnumerable<KeyValuePair<string, EndpointSpec>> UpstreamEndpointsOf(StoredResource upstream, UpstreamSpec spec) =>
+        spec.Endpoints.Source == EndpointSource.Static
+            ? spec.Endpoints.Static.Select(e => KeyValuePair.Create(e.DefaultId(), e))
+            : current
+                .Desired.Children(ResourceKind.Endpoint, upstream.Key.Name)
+                .Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec));
+
+    private EndpointLifecycle LifecycleOf(UpstreamSpec spec, IEnumerable<KeyValuePair<string, EndpointSpec>> endpoints, string upstream)
+    {
+        var orders = current.Desired.Children(ResourceKind.Override, upstream);
+        return EndpointLifecycle.At(
+            spec with
+            {
+                Endpoints = spec.Endpoints with { Source = EndpointSource.Registration },
+            },
+            endpoints.ToDictionary(StringComparer.Ordinal),
+            orders.ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec, StringComparer.Ordinal),
+            time.GetUtcNow()
+        );
+    }
+
+    private static string StateOf(EndpointLifecycle lifecycle, string id, OverrideSpec? order)
+    {
+        foreach (var state in lifecycle.Endpoints)
+        {
+            if (state.Id == id)
+            {
+                return state.Status == EndpointStatus.Active ? "active" : "draining";
+            }
+        }
+
+        return order?.Action == OverrideAction.Drain ? "drained" : "disabled";
+    }
+
+    private static Condition Accepted(CompiledObject compiled) =>
+        compiled.IsRejected
+            ? new Condition(
+                "Accepted",
+                "False",
+                "NotCompiled",
+                "The newest state is not in force, the last good one is: "
+                    + string.Join(" ", compiled.Problems.Where(IsError).Select(p => p.Message))
+            )
+            : new Condition("Accepted", "True", "Compiled", "The newest state is in force.");
+
+    private static Condition Programmed(Propagation propagation)
+    {
+        var (acked, nacked, pending) = (
+            propagation.Acked,
+            propagation.Nacked.Select(n => n.Node).Distinct().Count(),
+            propagation.Pending.Length
+        );
+        var all = acked + nacked + pending;
+        if (all == 0)
+        {
+            return new Condition("Programmed", "Unknown", "NoNodes", "No connected node is to have it.");
+        }
+
+        var share = $"{acked} of {all} {(all == 1 ? "node" : "nodes")} acknowledged it.";
+        return propagation switch
+        {
+            { Nacked.IsEmpty: false } => new Condition(
+                "Programmed",
+                "False",
+                "Refused",
+                share
+                    + " "
+                    + string.Join(" ", propagation.Nacked.Take(3).Select(n => $"{n.Node} refused {n.Type} {n.Resource}: {n.Message}"))
+            ),
+            { Pending.IsEmpty: false } => new Condition("Programmed", "False", "Pending", share),
+            _ => new Condition("Programmed", "True", "Acked", share),
+        };
+    }
+
+    private static ImmutableArray<Fault>? Warnings(CompiledObject compiled)
+    {
+        var warnings = compiled.Problems.Where(p => !IsError(p)).Select(p => RequestBody.ToFault(p, null)).ToImmutableArray();
+        return warnings.IsEmpty ? null : warnings;
+    }
+
+    private static CertificateView? CertificateOf(CompiledObject compiled)
+    {
+        if (compiled.Resources.FirstOrDefault(r => r.Type == ResourceType.Secret) is not { } resource)
+        {
+            return null;
+        }
+
+        var chain = EnvoySecret.Parser.ParseFrom(resource.Payload.Span).TlsCertificate?.CertificateChain;
+        var pem =
+            chain is null ? ""
+            : chain.InlineString.Length > 0 ? chain.InlineString
+            : chain.InlineBytes.ToStringUtf8();
+        if (!PemEncoding.TryFind(pem, out _))
+        {
+            return null;
+        }
+
+        try
+        {
+            using var certificate = X509Certificate2.CreateFromPem(pem);
+            return new CertificateView(
+                certificate.Subject,
+                PeerIdentity.Of(certificate).Names,
+                new DateTimeOffset(certificate.NotBefore),
+                new DateTimeOffset(certificate.NotAfter),
+                Convert.ToHexStringLower(certificate.GetCertHash(HashAlgorithmName.SHA256))
+            );
+        }
+        catch (CryptographicException)
+        {
+            // Only an Envoy can say what it makes of such a chain; there is nothing to show of it.
+            return null;
+        }
+    }
+
+    private static bool IsError(ValidationProblem problem) => problem.Severity == ProblemSeverity.Error;
+
+    private static string Word(OverrideAction action) => action == OverrideAction.Drain ? "drain" : "disable";
+
+    private static ImmutableSortedDictionary<string, string>? NotEmpty(ImmutableSortedDictionary<string, string> map) =>
+        map.IsEmpty ? null : map;
+}

@@ -1,0 +1,28 @@
+using ControlPlane.Resources;
+using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Security;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>Operators' orders in force, to read. They are given and taken back on the endpoint: see <see cref="EndpointRoutes"/>.</summary>
+internal static class OverrideRoutes
+{
+    public static void Map(RouteGroupBuilder api)
+    {
+        const ResourceKind Kind = ResourceKind.Override;
+        var group = api.MapGroup("/overrides").WithTags(nameof(ResourceKind.Override)).RequireAuthorization(Access.Read);
+        group
+            .MapGet("/", (HttpContext http, ObjectLists lists) => lists.List(http, Kind))
+            .Takes(Query.Limit, Query.Continue, Query.Selector)
+            .Describe("listOverrides", "Lists operators' orders about endpoints, over all upstreams.")
+            .AnswersList(Kind);
+        group
+            .MapGet(
+                "/{upstream}/{**id}",
+                (HttpContext http, string upstream, string id, CurrentState current, ObjectViews views) =>
+                    ResourceRoutes.Get(http, EndpointRoutes.KeyOf(Kind, upstream, id), current, views)
+            )
+            .Describe("getOverride", "Reads the order about one endpoint.")
+            .Answers(Kind);
+    }
+}

@@ -1,0 +1,129 @@
+using System.Buffers;
+using System.Collections.Immutable;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Validation;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>Reads bodies: whole, within the server's limit, as JSON or YAML.</summary>
+internal static class RequestBody
+{
+    private const string MediaTypes = "Send Content-Type: application/json or application/yaml.";
+
+    /// <summary>Reads all bytes. A body beyond the limit, or a client that sends too slowly, ends in a <see cref="BadHttpRequestException"/>.</summary>
+    public static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(HttpContext http)
+    {
+        var reader = http.Request.BodyReader;
+        while (true)
+        {
+            var result = await reader.ReadAsync(http.RequestAborted);
+            if (result.IsCompleted)
+            {
+                var bytes = result.Buffer.ToArray();
+                reader.AdvanceTo(result.Buffer.End);
+                return bytes;
+            }
+
+            reader.AdvanceTo(result.Buffer.Start, result.Buffer.End);
+        }
+    }
+
+    /// <summary>Reads any number of objects.</summary>
+    public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(HttpContext http)
+    {
+        if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
+        {
+            return ([], Unsupported(http));
+        }
+
+        return Check(ManifestReader.Read(await ReadBytesAsync(http), format), hasText: true);
+    }
+
+    /// <summary>Reads the one object that the URL names; kind and name may be left out of the body.</summary>
+    public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(HttpContext http, ResourceKey key)
+    {
+        if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
+        {
+            return (null, Unsupported(http));
+        }
+
+        return CheckOne(await ReadBytesAsync(http), format, key, hasText: true);
+    }
+
+    /// <summary>Reads an object from a document that was made here, by a patch: places in it mean nothing to the client.</summary>
+    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, ResourceKey key) =>
+        CheckOne(json, ManifestFormat.Json, key, hasText: false);
+
+    /// <summary>The answer to a media type that holds no objects.</summary>
+    public static ProblemResult Unsupported(HttpContext http)
+    {
+        var given = http.Request.ContentType;
+        return Problems.MediaType(
+            given switch
+            {
+                null or "" => $"The request has no Content-Type. {MediaTypes}",
+                "application/x-www-form-urlencoded" => $"The Content-Type is that of a form, which curl sends unasked. {MediaTypes}",
+                _ => $"The Content-Type is not taken here. {MediaTypes}",
+            }
+        );
+    }
+
+    /// <summary>A problem of an object in the words of the API.</summary>
+    public static Fault ToFault(ValidationProblem problem, string? owner) =>
+        new(
+            problem.Code,
+            problem.Message,
+            owner,
+            problem.Pointer.Length == 0 ? null : problem.Pointer,
+            problem.Line == 0 ? null : problem.Line,
+            problem.Column == 0 ? null : problem.Column
+        );
+
+    private static (ManifestDocument?, ProblemResult?) CheckOne(
+        ReadOnlyMemory<byte> bytes,
+        ManifestFormat format,
+        ResourceKey key,
+        bool hasText
+    )
+    {
+        var (documents, problem) = Check(ManifestReader.Read(bytes, format, key), hasText);
+        return problem is null ? (documents[0], null) : (null, problem);
+    }
+
+    private static (ImmutableArray<ManifestDocument>, ProblemResult?) Check(ManifestInput input, bool hasText)
+    {
+        if (input.Problems.Count > 0)
+        {
+            return ([], Problems.Syntax("The body is not what it has to be; 'errors' says where.", Faults(input.Problems, null, hasText)));
+        }
+
+        if (!input.HasErrors)
+        {
+            return ([.. input.Documents], null);
+        }
+
+        var several = input.Documents.Count > 1;
+        ImmutableArray<Fault> faults =
+        [
+            .. input.Documents.SelectMany(d =>
+                Faults(
+                    d.Problems.Where(p => p.Severity == ProblemSeverity.Error),
+                    several ? $"{d.Kind?.ToString() ?? "object"}/{d.Name ?? $"#{d.Index + 1}"}" : null,
+                    hasText
+                )
+            ),
+        ];
+        return ([], Problems.Invalid(Count(faults.Length), faults));
+    }
+
+    /// <summary>How many faults there are, as a sentence.</summary>
+    public static string Count(int faults) =>
+        faults == 1
+            ? "There is one fault; 'errors' says where and how to mend it."
+            : $"There are {faults} faults; 'errors' says where and how to mend them.";
+
+    private static ImmutableArray<Fault> Faults(IEnumerable<ValidationProblem> problems, string? owner, bool hasText) =>
+        [.. problems.Select(p => ToFault(hasText ? p : p with { Line = 0, Column = 0 }, owner))];
+}

@@ -1,0 +1,181 @@
+using System.Collections.Immutable;
+using System.Text;
+using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Reading;
+using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>The routes that every kind has: read, list, write, patch, delete, its history and the Envoy messages that it became.</summary>
+internal static class ResourceRoutes
+{
+    /// <summary>How often a patch is worked out anew because somebody else wrote first.</summary>
+    private const int PatchAttempts = 5;
+
+    private const int MaxHistory = 1000;
+
+    public static void Map(RouteGroupBuilder api, ResourceKind kind)
+    {
+        var group = api.MapGroup("/" + ApiPaths.Collection(kind)).WithTags(kind.ToString());
+        group
+            .MapGet("/", (HttpContext http, ObjectLists lists) => lists.List(http, kind))
+            .Takes(Query.Limit, Query.Continue, Query.Selector)
+            .Describe($"list{kind}s", $"Lists objects of kind {kind}, by name.")
+            .AnswersList(kind)
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet(
+                "/{name}",
+                (HttpContext http, string name, CurrentState current, ObjectViews views) =>
+                    Get(http, new ResourceKey(kind, name), current, views)
+            )
+            .Describe($"get{kind}", $"Reads one {kind} with its status.")
+            .Answers(kind)
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet(
+                "/{name}/history",
+                (HttpContext http, string name, IDesiredStateStore store) => HistoryAsync(http, new ResourceKey(kind, name), store)
+            )
+            .Takes(Query.Limit)
+            .Describe($"get{kind}History", $"All kept states of one {kind}, newest first.")
+            .Answers<HistoryList>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet("/{name}/xds", (string name, CurrentState current) => Xds(new ResourceKey(kind, name), current))
+            .Describe($"get{kind}Xds", "The Envoy messages that the object became, with their versions. Secrets are taken out.")
+            .Answers<XdsView>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapPut(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
+                    PutAsync(http, new ResourceKey(kind, name), writes, current)
+            )
+            .Takes(Query.OfWrites)
+            .Describe($"put{kind}", $"Creates or replaces one {kind}. What is the same already makes no revision.")
+            .TakesObject(kind)
+            .Answers(kind, created: true)
+            .RequireAuthorization(Access.Write);
+        group
+            .MapPatch(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
+                    PatchAsync(http, new ResourceKey(kind, name), writes, current)
+            )
+            .Takes(Query.OfWrites)
+            .Describe($"patch{kind}", $"Changes parts of one {kind}, by merge patch (RFC 7396) or JSON patch (RFC 6902).")
+            .TakesPatch()
+            .Answers(kind)
+            .RequireAuthorization(Access.Write);
+        group
+            .MapDelete(
+                "/{name}",
+                (HttpContext http, string name, ObjectWrites writes) => DeleteAsync(http, new ResourceKey(kind, name), writes)
+            )
+            .Takes(Query.OfWrites)
+            .Describe($"delete{kind}", $"Deletes one {kind} that nothing refers to, and answers with what it was.")
+            .Answers(kind)
+            .RequireAuthorization(Access.Write);
+    }
+
+    public static IResult Get(HttpContext http, ResourceKey key, CurrentState current, ObjectViews views)
+    {
+        if (current.Desired.Find(key) is not { } resource)
+        {
+            return Problems.NotFound($"{key} does not exist.");
+        }
+
+        http.Response.Headers.ETag = Preconditions.ETag(resource);
+        return new ApiResult<ObjectView>(views.WithStatus(resource));
+    }
+
+    public static async Task<IResult> PutAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
+    {
+        var (document, problem) = await RequestBody.ReadManifestAsync(http, key);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key) is not null, out var expected);
+        return problem ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected), document);
+    }
+
+    public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
+    {
+        var (patch, problem) = await Patch.ReadAsync(http);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        for (var attempt = 1; ; attempt++)
+        {
+            if (current.Desired.Find(key) is not { } resource)
+            {
+                return Problems.NotFound($"{key} does not exist. PUT creates it.");
+            }
+
+            problem = Preconditions.Read(http, null, exists: true, out var expected);
+            if (problem is not null)
+            {
+                return problem;
+            }
+
+            (var document, problem) = patch!.Apply(resource.Manifest);
+            if (problem is not null)
+            {
+                return problem;
+            }
+
+            var result = await writes.RunOneAsync(http, new ObjectChange(key, document!.Manifest, expected ?? resource.Revision));
+            var isOvertaken = result is ProblemResult { Problem.Status: StatusCodes.Status412PreconditionFailed } && expected is null;
+            if (!isOvertaken || attempt == PatchAttempts)
+            {
+                return result;
+            }
+        }
+    }
+
+    public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes) =>
+        Preconditions.Read(http, null, exists: true, out var expected)
+        ?? await writes.RunOneAsync(http, new ObjectChange(key, null, expected));
+
+    public static async Task<IResult> HistoryAsync(HttpContext http, ResourceKey key, IDesiredStateStore store)
+    {
+        var entries = await store.GetHistoryAsync(key, Math.Min(Query.Limit.Of(http), MaxHistory), http.RequestAborted);
+        return entries.Count == 0
+            ? Problems.NotFound($"Nothing is known of {key}, now or in the past that is kept.")
+            : new ApiResult<HistoryList>(
+                new HistoryList([
+                    .. entries.Select(e => new HistoryItem(
+                        RevisionRoutes.ViewOf(e.Revision),
+                        e.Document is null ? null : ObjectViews.Of(ObjectViews.ResourceOf(e.Document))
+                    )),
+                ])
+            );
+    }
+
+    private static IResult Xds(ResourceKey key, CurrentState current)
+    {
+        var (desired, compiled) = current.Pair;
+        if (desired.Find(key) is null)
+        {
+            return Problems.NotFound($"{key} does not exist.");
+        }
+
+        var resources = compiled.Find(key)?.Resources ?? [];
+        return new ApiResult<XdsView>(
+            new XdsView(
+                desired.Revision,
+                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, ObjectViews.MessageOf(r)))]
+            )
+        );
+    }
+}

@@ -1,0 +1,171 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using ControlPlane.Core.Compilation;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>The history: every write with its author and reason, what two revisions differ in, and the way back.</summary>
+internal static class RevisionRoutes
+{
+    public static void Map(RouteGroupBuilder api)
+    {
+        var group = api.MapGroup("/revisions").WithTags("Revisions");
+        group
+            .MapGet("/", ListAsync)
+            .Takes(Query.Limit, Query.Continue)
+            .Describe("listRevisions", "Lists the kept revisions, newest first.")
+            .Answers<RevisionList>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet("/{revision}", GetAsync)
+            .Describe("getRevision", "Reads one revision with what it changed; or, as 'A..B', what differs between two.")
+            .Answers<RevisionView>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapPost("/{revision}:rollback", RollbackAsync)
+            .Takes([.. Query.OfWrites, Query.Kinds])
+            .Describe(
+                "rollback",
+                "Makes everything, or the kinds given, as it was at a revision; as a new revision. Endpoints and operators' orders are part of everything: give kinds to leave them."
+            )
+            .Answers<ApplyResult>()
+            .RequireAuthorization(Access.Write);
+    }
+
+    /// <summary>A revision without what it changed.</summary>
+    public static RevisionView ViewOf(RevisionInfo info) =>
+        new()
+        {
+            Revision = info.Revision,
+            Author = info.Author,
+            Reason = NotEmpty(info.Reason),
+            At = info.At,
+            TraceId = NotEmpty(info.TraceId),
+            Notes = NotEmpty(info.Notes),
+        };
+
+    private static async Task<IResult> ListAsync(HttpContext http, IDesiredStateStore store)
+    {
+        var before = 0L;
+        if (Query.Continue.Of(http) is { Length: > 0 } text)
+        {
+            if (PageToken.Decode(text) is not { Scope: "revisions", Revision: var last })
+            {
+                return Problems.Parameter([new Fault("invalid-parameter", "The query parameter 'continue' is not a token of this list.")]);
+            }
+
+            before = last;
+        }
+
+        var limit = Query.Limit.Of(http);
+        var revisions = await store.ListRevisionsAsync(before, limit + 1, http.RequestAborted);
+        var page = revisions.Take(limit).Select(ViewOf).ToImmutableArray();
+        return new ApiResult<RevisionList>(
+            new RevisionList(page, revisions.Count > limit ? new PageToken(page[^1].Revision, "revisions", "").Encode() : null)
+        );
+    }
+
+    private static async Task<IResult> GetAsync(HttpContext http, string revision, IDesiredStateStore store, CurrentState current)
+    {
+        if (revision.Split("..") is [var first, var second] && TryRevision(first, out var from) && TryRevision(second, out var to))
+        {
+            return await CompareAsync(http, from, to, store, current);
+        }
+
+        if (!TryRevision(revision, out var number))
+        {
+            return Problems.NotFound("A revision is a number, such as /revisions/42, and two are compared as /revisions/40..42.");
+        }
+
+        return await store.GetRevisionAsync(number, http.RequestAborted) is { } detail
+            ? new ApiResult<RevisionView>(ViewOf(detail.Info) with { Changes = [.. detail.Changes.Select(DiffOf)] })
+            : Missing(number, current);
+    }
+
+    private static async Task<IResult> CompareAsync(HttpContext http, long from, long to, IDesiredStateStore store, CurrentState current)
+    {
+        if (await store.LoadAtAsync(from, http.RequestAborted) is not { } before)
+        {
+            return Missing(from, current);
+        }
+
+        if (await store.LoadAtAsync(to, http.RequestAborted) is not { } after)
+        {
+            return Missing(to, current);
+        }
+
+        var old = before.Documents.ToDictionary(d => d.Key);
+        var now = after.Documents.ToDictionary(d => d.Key);
+        var diffs = old
+            .Keys.Union(now.Keys)
+            .Select(key => new RevisionChange(key, old.GetValueOrDefault(key), now.GetValueOrDefault(key)))
+            .Where(c => c.Before?.Json != c.After?.Json)
+            .OrderBy(c => c.Key.Kind)
+            .ThenBy(c => c.Key.Name, StringComparer.Ordinal);
+        return new ApiResult<DiffResult>(new DiffResult { Objects = [.. diffs.Select(DiffOf)] });
+    }
+
+    private static async Task<IResult> RollbackAsync(
+        HttpContext http,
+        string revision,
+        IDesiredStateStore store,
+        CurrentState current,
+        ObjectWrites writes
+    )
+    {
+        if (!TryRevision(revision, out var number))
+        {
+            return Problems.NotFound("A revision is a number, such as /revisions/42:rollback.");
+        }
+
+        if (await store.LoadAtAsync(number, http.RequestAborted) is not { } target)
+        {
+            return Missing(number, current);
+        }
+
+        var kinds = Query.Kinds.Of(http);
+        var desired = current.Desired;
+        var then = target.Documents.Where(d => ResourceKindFilter.Allows(kinds, d.Key.Kind)).ToDictionary(d => d.Key);
+        var changes = new List<ObjectChange>();
+        foreach (var document in then.Values)
+        {
+            // What is the same already is left out by the change itself.
+            changes.Add(new ObjectChange(document.Key, ObjectViews.ResourceOf(document).Manifest));
+        }
+
+        foreach (var resource in desired.All.Where(r => ResourceKindFilter.Allows(kinds, r.Key.Kind) && !then.ContainsKey(r.Key)))
+        {
+            var parentGoes =
+                DesiredState.IsSubResource(resource.Key.Kind) && IsDeleted(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
+            if (!parentGoes)
+            {
+                changes.Add(new ObjectChange(resource.Key, null));
+            }
+        }
+
+        return await writes.RunManyAsync(http, changes, reason: $"rollback to revision {number}");
+
+        bool IsDeleted(ResourceKey upstream) => ResourceKindFilter.Allows(kinds, upstream.Kind) && !then.ContainsKey(upstream);
+    }
+
+    private static ObjectDiff DiffOf(RevisionChange change) =>
+        Diffs.Of(
+            change.Before is null ? null : ObjectViews.ResourceOf(change.Before).Manifest,
+            change.After is null ? null : ObjectViews.ResourceOf(change.After).Manifest
+        );
+
+    private static ProblemResult Missing(long number, CurrentState current) =>
+        number > current.Desired.Revision
+            ? Problems.NotFound($"Revision {number} does not exist; the newest is {current.Desired.Revision}.")
+            : Problems.RevisionGone($"Revision {number} is no longer kept. GET /api/v1/revisions lists those that are.");
+
+    private static bool TryRevision(string text, out long revision) =>
+        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out revision) && revision > 0;
+
+    private static string? NotEmpty(string text) => text.Length == 0 ? null : text;
+}

@@ -1,0 +1,274 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+using ControlPlane.Core.Discovery;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Server.Telemetry;
+using Grpc.Core;
+using Microsoft.Extensions.Options;
+
+namespace ControlPlane.Server.Discovery;
+
+/// <summary>
+/// Decides whether a node may have what it asks for, by what it says that it is and by its TLS client certificate (null without one). Returns null to
+/// let it in, or the reason, which the node is told with PERMISSION_DENIED.
+/// </summary>
+public delegate string? NodeAuthorizer(NodeIdentity node, X509Certificate2? certificate);
+
+/// <summary>All streams of the process, and what they share: who may enter, the clock that ends their waits, and their end.</summary>
+internal sealed partial class DiscoveryServer : BackgroundService
+{
+    private static readonly TimeSpan SweepPeriod = TimeSpan.FromMilliseconds(250);
+
+    private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
+    private readonly SemaphoreSlim _connecting;
+    private readonly NodeAuthorizer _authorize;
+    private readonly ConvergenceTracker? _convergence;
+    private readonly ILogger<DiscoveryServer> _logger;
+    private long _lastStreamId;
+    private int _openStreams;
+
+    public DiscoveryServer(
+        CurrentSnapshots snapshots,
+        ConnectedNodes nodes,
+        DiscoveryMetrics metrics,
+        IOptions<DiscoveryOptions> options,
+        TimeProvider time,
+        ILogger<DiscoveryServer> logger,
+        NodeAuthorizer? authorize = null,
+        ConvergenceTracker? convergence = null
+    )
+    {
+        Snapshots = snapshots;
+        Nodes = nodes;
+        Metrics = metrics;
+        Options = options.Value;
+        Time = time;
+        IdentifierLength = Encoding.UTF8.GetByteCount(Options.Identifier);
+        _logger = logger;
+        _authorize = authorize ?? ((_, _) => null);
+        _convergence = convergence;
+        _connecting = new SemaphoreSlim(Options.MaxConnecting);
+    }
+
+    public CurrentSnapshots Snapshots { get; }
+
+    public ConnectedNodes Nodes { get; }
+
+    public DiscoveryMetrics Metrics { get; }
+
+    public DiscoveryOptions Options { get; }
+
+    public TimeProvider Time { get; }
+
+    public NonceSequence Nonces { get; } = new();
+
+    public int IdentifierLength { get; }
+
+    public long NextStreamId() => Interlocked.Increment(ref _lastStreamId);
+
+    public string? Authorize(NodeIdentity node, X509Certificate2? certificate) => _authorize(node, certificate);
+
+    /// <summary>Serves one stream from its opening to its end.</summary>
+    public async Task ServeAsync(
+        XdsProtocol protocol,
+        ResourceType? onlyType,
+        IAsyncStreamReader<ClientRequest> requests,
+        IServerStreamWriter<ServerResponse> responses,
+        ServerCallContext context
+    )
+    {
+        var cancellationToken = context.CancellationToken;
+        if (Interlocked.Increment(ref _openStreams) > Options.MaxStreams)
+        {
+            Interlocked.Decrement(ref _openStreams);
+            throw new RpcException(
+                new Status(StatusCode.ResourceExhausted, $"This server has {Options.MaxStreams} streams, the most it takes.")
+            );
+        }
+
+        DiscoveryStream? stream = null;
+        try
+        {
+            if (!await _connecting.WaitAsync(Options.MaxConnectWait, cancellationToken))
+            {
+                throw new RpcException(
+                    new Status(StatusCode.ResourceExhausted, "Too many streams wait for their first response; try again.")
+                );
+            }
+
+            stream = new DiscoveryStream(this, protocol, onlyType, context.Peer);
+            if (Options.MaxStreamAge > TimeSpan.Zero)
+            {
+                stream.EndsAt = (stream.Since + (Options.MaxStreamAge * (0.5 + (Random.Shared.NextDouble() / 2)))).UtcTicks;
+            }
+
+            _streams[stream.Id] = stream;
+            await stream.RunAsync(requests, responses, context.GetHttpContext().Connection.ClientCertificate, cancellationToken);
+        }
+        catch (InvalidDataException e)
+        {
+            throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
+        }
+        catch (Exception e)
+            when (cancellationToken.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
+        {
+            // The client went away; nobody is left to be told.
+            LogGone(stream?.Id ?? 0);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _openStreams);
+            if (stream is not null)
+            {
+                _streams.TryRemove(stream.Id, out _);
+                FirstResponseSent(stream);
+                if (stream.Node is not null)
+                {
+                    Nodes.Disconnected(stream);
+                }
+            }
+        }
+    }
+
+    /// <summary>Gives up the stream's place among those that wait for their first response.</summary>
+    public void FirstResponseSent(DiscoveryStream stream)
+    {
+        if (stream.GiveUpPlace())
+        {
+            _connecting.Release();
+        }
+    }
+
+    public void Answered(DiscoveryStream stream, Answer answer)
+    {
+        switch (answer.Kind)
+        {
+            case AnswerKind.Ack:
+                Metrics.Acked(answer.Type);
+                if (answer.IsMove)
+                {
+                    _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                }
+
+                Nodes.Changed();
+                break;
+            case AnswerKind.Nack:
+                Metrics.Nacked(answer.Type);
+                _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                LogRefused(
+                    stream.Node!.Id,
+                    answer.Type.ShortName,
+                    answer.Version.ToString("x32", null),
+                    answer.Names.IsEmpty ? "unknown" : string.Join(", ", answer.Names),
+                    answer.Text
+                );
+                Nodes.Changed();
+                break;
+        }
+    }
+
+    /// <summary>The groups of nodes changed: moves each stream whose node now has another view.</summary>
+    public void ReassignNodes()
+    {
+        foreach (var stream in _streams.Values)
+        {
+            stream.Reassign();
+        }
+
+        Snapshots.DropUnused();
+    }
+
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        await Task.WhenAll(PushChangesAsync(stoppingToken), SweepAsync(stoppingToken));
+    }
+
+    /// <summary>
+    /// Tells the streams of changes. A lone change goes out at once; the next push waits in proportion to what the last one cost, and takes all that
+    /// came meanwhile.
+    /// </summary>
+    private async Task PushChangesAsync(CancellationToken stoppingToken)
+    {
+        try
+        {
+            while (true)
+            {
+                await Snapshots.PushDue.WaitAsync(stoppingToken);
+                var started = Stopwatch.GetTimestamp();
+                var touched = 0;
+                foreach (var (view, push) in Snapshots.TakePending())
+                {
+                    using var activity = DiscoveryMetrics.Source.StartActivity("push", ActivityKind.Internal, push.Trace);
+                    var streams = view.Subscribers.TouchedBy(push.Change);
+                    activity?.SetTag("node_group", view.Key.Value);
+                    activity?.SetTag("xds.streams", streams.Count);
+                    foreach (var stream in streams)
+                    {
+                        stream.Push(push);
+                    }
+
+                    touched += streams.Count;
+                }
+
+                var pause = Options.PacePerStream * touched;
+                pause = (pause < Options.MaxPace ? pause : Options.MaxPace) - Stopwatch.GetElapsedTime(started);
+                if (pause >= TimeSpan.FromMilliseconds(1))
+                {
+                    await Task.Delay(pause, Time, stoppingToken);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested) { }
+    }
+
+    /// <summary>One clock for all streams: none needs a timer of its own.</summary>
+    private async Task SweepAsync(CancellationToken stoppingToken)
+    {
+        using var timer = new PeriodicTimer(SweepPeriod, Time);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(stoppingToken))
+            {
+                var now = Time.GetUtcNow();
+                foreach (var (_, stream) in _streams)
+                {
+                    stream.Tick(now);
+                }
+
+                Nodes.Forget(now - Options.RememberNodes);
+            }
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested) { }
+    }
+
+    /// <summary>Ends the streams one after another, before Kestrel would cut them all at once.</summary>
+    public override async Task StopAsync(CancellationToken cancellationToken)
+    {
+        await base.StopAsync(cancellationToken);
+        var streams = _streams.Values.ToArray();
+        Random.Shared.Shuffle(streams);
+        var started = Time.GetTimestamp();
+        for (var i = 0; i < streams.Length; i++)
+        {
+            streams[i].End();
+            var due = Options.ShutdownSpread * (i + 1) / streams.Length;
+            var early = due - Time.GetElapsedTime(started);
+            if (early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
+            {
+                await Task.Delay(early, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        }
+    }
+
+    [LoggerMessage(EventId = 3001, Level = LogLevel.Debug, Message = "Stream {Stream} was cut off by its client")]
+    private partial void LogGone(long stream);
+
+    [LoggerMessage(
+        EventId = 3002,
+        Level = LogLevel.Warning,
+        Message = "Node {Node} refused {Type} version {Version}, resources {Names}: {Text}"
+    )]
+    private partial void LogRefused(string node, string type, string version, string names, string? text);
+}

@@ -1,0 +1,116 @@
+using ControlPlane.Core.Compilation;
+using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
+
+namespace ControlPlane.Server.Publishing;
+
+/// <summary>
+/// The one door for changes of the desired state: validates against the newest state, writes one revision, puts it in force. REST and later sources of change all come through here.
+/// </summary>
+internal sealed class ChangeAdmission : IDisposable
+{
+    /// <summary>How often a change is worked out anew because another server wrote first, before it is given up.</summary>
+    private const int Attempts = 8;
+
+    private readonly IDesiredStateStore _store;
+    private readonly CurrentState _current;
+    private readonly SnapshotPublisher _publisher;
+    private readonly SecretFiles _secrets;
+    private readonly ConnectedNodes _nodes;
+    private readonly TimeProvider _time;
+
+    // Changes are worked out one at a time: each is validated against the state that the one before it made.
+    private readonly SemaphoreSlim _turn = new(1, 1);
+
+    /// <summary>Creates the admission.</summary>
+    public ChangeAdmission(
+        IDesiredStateStore store,
+        CurrentState current,
+        SnapshotPublisher publisher,
+        SecretFiles secrets,
+        ConnectedNodes nodes,
+        TimeProvider time
+    )
+    {
+        _store = store;
+        _current = current;
+        _publisher = publisher;
+        _secrets = secrets;
+        _nodes = nodes;
+        _time = time;
+    }
+
+    /// <summary>Validates a change and, unless it is a dry run, writes it and puts it in force on this server.</summary>
+    /// <returns>How it ended. When this returns <see cref="ChangeApplied"/> the change is durable and on its way to the proxies.</returns>
+    /// <exception cref="StoreUnavailableException">The database cannot be reached or takes no writes; nothing was written.</exception>
+    public async Task<ChangeOutcome> ChangeAsync(ChangeRequest request, CancellationToken cancellationToken)
+    {
+        await _current.Loaded.WaitAsync(cancellationToken);
+        await _turn.WaitAsync(cancellationToken);
+        try
+        {
+            using var span = Tracing.StartApply(request.Changes.Count);
+            for (var attempt = 1; ; attempt++)
+            {
+                var before = _current.Pair;
+                var plan = ChangePlan.Make(request, before, new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve), _nodes.Connected());
+                if (request.DryRun || !plan.Writes)
+                {
+                    return plan.Outcome;
+                }
+
+                if (await _store.CommitAsync(BatchOf(request, before, plan), cancellationToken) is not null)
+                {
+                    _publisher.Advance(before, plan.After, [.. plan.Written.Select(w => w.Resource)], plan.Deleted);
+                    return plan.Outcome;
+                }
+
+                if (attempt == Attempts)
+                {
+                    throw new StoreUnavailableException(
+                        "Other servers wrote first, several times in a row. Nothing was written; try again."
+                    );
+                }
+
+                await _publisher.CatchUpAsync(cancellationToken);
+            }
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private WriteBatch BatchOf(ChangeRequest request, StatePair before, ChangePlan plan) =>
+        new(
+            before.Desired.Revision,
+            request.Author,
+            request.Reason,
+            _time.GetUtcNow(),
+            Tracing.Current,
+            NotesOf(request, (ChangeApplied)plan.Outcome),
+            [.. plan.Written.Select(w => SnapshotPublisher.DocumentOf(w.Resource, w.Json))],
+            [.. plan.Deleted.Select(d => d.Key)]
+        );
+
+    /// <inheritdoc/>
+    public void Dispose() => _turn.Dispose();
+
+    private static string NotesOf(ChangeRequest request, ChangeApplied applied)
+    {
+        var notes = new List<string>();
+        if (request.ValidationWarn)
+        {
+            var bypassed = applied.Warnings.Select(w => $"{w.Key}{w.Problem.Pointer} {w.Problem.Code}").Distinct();
+            notes.Add("validation=warn: " + string.Join(", ", bypassed));
+        }
+
+        if (request.Confirm.Length > 0)
+        {
+            notes.Add("confirmed " + request.Confirm);
+        }
+
+        return string.Join("; ", notes);
+    }
+}

@@ -1,0 +1,496 @@
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Upstreams;
+using ControlPlane.Resources.Validation;
+
+namespace ControlPlane.Server.Publishing;
+
+/// <summary>
+/// What a request would do to a state: everything that is wrong with it, or the successor that it makes. Pure: the same request on the same state gives the same plan.
+/// </summary>
+/// <remarks>
+/// The checks go from the near to the far: what each object says (field rules), what it names (references), what it compiles to (Envoy's rules), what all objects together
+/// amount to (names and addresses taken), what the change does to traffic (guards). Each step reports all its faults at once.
+/// </remarks>
+internal sealed class ChangePlan
+{
+    /// <summary>A change that deletes at least this many upstreams, and more than half of all, is asked to be confirmed.</summary>
+    private const int MassDeletion = 10;
+
+    private readonly ChangeRequest _request;
+    private readonly StatePair _before;
+    private readonly CompilationInputs _inputs;
+    private readonly IReadOnlyCollection<NodeIdentity> _nodes;
+    private readonly List<ObjectProblem> _problems = [];
+    private readonly List<ObjectProblem> _warnings = [];
+    private readonly Dictionary<ResourceKey, int> _indexes = [];
+    private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
+    private bool _conflict;
+
+    private ChangePlan(ChangeRequest request, StatePair before, CompilationInputs inputs, IReadOnlyCollection<NodeIdentity> nodes)
+    {
+        _request = request;
+        _before = before;
+        _inputs = inputs;
+        _nodes = nodes;
+        After = before;
+    }
+
+    /// <summary>How the request ends; of a plan that writes, how it ends if the write succeeds.</summary>
+    public required ChangeOutcome Outcome { get; init; }
+
+    /// <summary>The successor.</summary>
+    public StatePair After { get; private set; }
+
+    /// <summary>Objects to write, with their canonical form.</summary>
+    public ImmutableArray<(StoredResource Resource, string Json)> Written { get; private set; } = [];
+
+    /// <summary>Objects to delete, as they were.</summary>
+    public ImmutableArray<StoredResource> Deleted { get; private set; } = [];
+
+    /// <summary>Whether there is anything to commit.</summary>
+    public bool Writes => Outcome is ChangeApplied && (!Written.IsEmpty || !Deleted.IsEmpty);
+
+    /// <summary>Works out what a request does.</summary>
+    /// <param name="request">What is asked for.</param>
+    /// <param name="before">The state in force.</param>
+    /// <param name="inputs">Time and secrets.</param>
+    /// <param name="nodes">The connected nodes, whose extensions are looked at.</param>
+    public static ChangePlan Make(
+        ChangeRequest request,
+        StatePair before,
+        CompilationInputs inputs,
+        IReadOnlyCollection<NodeIdentity> nodes
+    )
+    {
+        var draft = new ChangePlan(request, before, inputs, nodes) { Outcome = null! };
+        var outcome = draft.Decide();
+        return new ChangePlan(request, before, inputs, nodes)
+        {
+            Outcome = outcome,
+            After = draft.After,
+            Written = draft.Written,
+            Deleted = draft.Deleted,
+        };
+    }
+
+    private ChangeOutcome Decide()
+    {
+        var changes = _request.Changes;
+        for (var index = 0; index < changes.Count; index++)
+        {
+            var change = changes[index];
+            if (!_indexes.TryAdd(change.Key, index))
+            {
+                Fault(
+                    index,
+                    "",
+                    "duplicate-object",
+                    $"{change.Key} stands twice in this request, first as object {_indexes[change.Key] + 1}. Keep one of them."
+                );
+            }
+
+            var current = _before.Desired.Find(change.Key);
+            if (change.ExpectedRevision is { } expected && expected != (current?.Revision ?? 0))
+            {
+                return new PreconditionFailed(change.Key, expected, current);
+            }
+
+            if (change.Manifest is null && current is null)
+            {
+                return new ObjectNotFound(change.Key);
+            }
+
+            if (change.Manifest is { } manifest)
+            {
+                var collector = new ProblemCollector();
+                SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
+                Take(index, collector.Problems);
+            }
+        }
+
+        if (_problems.Count > 0)
+        {
+            return new ChangeInvalid([.. _problems], _conflict);
+        }
+
+        var results = Apply();
+        if (Written.IsEmpty && Deleted.IsEmpty)
+        {
+            return new ChangeApplied(_before.Desired.Revision, results, [.. _warnings], ChangeImpact.None);
+        }
+
+        CheckReferences();
+        if (_problems.Count > 0)
+        {
+            return new ChangeInvalid([.. _problems], _conflict);
+        }
+
+        var touched = Written.Select(w => w.Resource.Key).Concat(Deleted.Select(d => d.Key)).ToList();
+        var affected = CompiledState.Affected(After.Desired, touched);
+        After = After with { Compiled = _before.Compiled.Recompile(After.Desired, affected, _inputs) };
+        CheckCompiled(affected);
+        if (_problems.Count > 0)
+        {
+            return new ChangeInvalid([.. _problems], _conflict);
+        }
+
+        var impact = ImpactOf(affected);
+        if (Guards(affected) is { Length: > 0 } effects)
+        {
+            var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', effects))))[..16];
+            if (_request.Confirm != digest)
+            {
+                return new ConfirmationRequired(digest, effects, impact);
+            }
+        }
+
+        return new ChangeApplied(After.Desired.Revision, results, [.. _warnings], impact);
+    }
+
+    /// <summary>Makes the successor of the desired state; leaves out what is the same already.</summary>
+    private ImmutableArray<ObjectResult> Apply()
+    {
+        var revision = _before.Desired.Revision + 1;
+        var written = ImmutableArray.CreateBuilder<(StoredResource, string)>();
+        var deleted = ImmutableArray.CreateBuilder<StoredResource>();
+        var results = ImmutableArray.CreateBuilder<ObjectResult>(_request.Changes.Count);
+        foreach (var change in _request.Changes)
+        {
+            var before = _before.Desired.Find(change.Key);
+            if (change.Manifest is not { } manifest)
+            {
+                deleted.Add(before!);
+                results.Add(new ObjectResult(change.Key, ObjectAction.Deleted, before, null));
+                continue;
+            }
+
+            var json = CanonicalForm.Write(manifest);
+            if (before is not null && CanonicalForm.Write(before.Manifest) == json)
+            {
+                results.Add(new ObjectResult(change.Key, ObjectAction.Unchanged, before, before));
+                continue;
+            }
+
+            var specChanged = before is null || CanonicalForm.Write(before.Manifest.Spec) != CanonicalForm.Write(manifest.Spec);
+            var after = new StoredResource
+            {
+                Manifest = manifest,
+                Uid = before?.Uid ?? Guid.CreateVersion7(_inputs.Now),
+                Generation = (before?.Generation ?? 0) + (specChanged ? 1 : 0),
+                Revision = revision,
+                CreatedAt = before?.CreatedAt ?? _inputs.Now,
+                UpdatedAt = _inputs.Now,
+                ManagedBy = "rest/" + _request.Author,
+            };
+            written.Add((after, json));
+            results.Add(new ObjectResult(change.Key, before is null ? ObjectAction.Created : ObjectAction.Updated, before, after));
+        }
+
+        // What belongs to an upstream goes with it.
+        foreach (var upstream in deleted.Where(d => d.Key.Kind == ResourceKind.Upstream).ToList())
+        {
+            foreach (var kind in (ReadOnlySpan<ResourceKind>)[ResourceKind.Endpoint, ResourceKind.Override])
+            {
+                deleted.AddRange(_before.Desired.Children(kind, upstream.Key.Name).Values.Where(c => !_indexes.ContainsKey(c.Key)));
+            }
+        }
+
+        Written = written.ToImmutable();
+        Deleted = deleted.ToImmutable();
+        if (!Written.IsEmpty || !Deleted.IsEmpty)
+        {
+            After = After with
+            {
+                Desired = _before.Desired.Apply(revision, [.. Written.Select(w => w.Resource)], [.. Deleted.Select(d => d.Key)]),
+            };
+        }
+
+        return results.MoveToImmutable();
+    }
+
+    private void CheckReferences()
+    {
+        foreach (var (resource, _) in Written)
+        {
+            var index = _indexes[resource.Key];
+            foreach (var reference in resource.Manifest.Spec.References())
+            {
+                if (After.Desired.Find(reference.Target) is not { } target)
+                {
+                    Fault(
+                        index,
+                        reference.Pointer,
+                        "reference-not-found",
+                        $"{reference.Target} does not exist. Create it first, or in the same request to /api/v1/apply."
+                    );
+                }
+                else if (reference.Misfit(target.Manifest.Spec) is { } misfit)
+                {
+                    Fault(index, misfit.Pointer, misfit.Code, misfit.Message);
+                }
+            }
+
+            if (DesiredState.IsSubResource(resource.Key.Kind))
+            {
+                CheckParent(index, resource);
+            }
+
+            if (resource.Key.Kind == ResourceKind.Secret)
+            {
+                CheckUses(index, resource);
+            }
+        }
+
+        foreach (var gone in Deleted)
+        {
+            foreach (var referrer in After.Desired.Referrers(gone.Key).Where(r => After.Desired.Find(r) is not null))
+            {
+                var pointer = After.Desired.Find(referrer)!.Manifest.Spec.References().First(r => r.Target == gone.Key).Pointer;
+                Conflict(
+                    _indexes.GetValueOrDefault(gone.Key),
+                    "",
+                    "still-referenced",
+                    $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first, or in the same request to /api/v1/apply."
+                );
+            }
+        }
+    }
+
+    /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
+    private void CheckUses(int index, StoredResource secret)
+    {
+        foreach (var referrer in After.Desired.Referrers(secret.Key).Where(r => !_indexes.ContainsKey(r)))
+        {
+            foreach (var reference in After.Desired.Find(referrer)!.Manifest.Spec.References().Where(r => r.Target == secret.Key))
+            {
+                if (reference.Misfit(secret.Manifest.Spec) is { } misfit)
+                {
+                    Conflict(index, "/spec", misfit.Code, $"{referrer} names this object at {misfit.Pointer}: {misfit.Message}");
+                }
+            }
+        }
+    }
+
+    private void CheckParent(int index, StoredResource resource)
+    {
+        var upstream = After.Desired.Find(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
+        if (upstream?.Manifest.Spec is not UpstreamSpec spec)
+        {
+            Fault(
+                index,
+                "/metadata/name",
+                "upstream-not-found",
+                $"Upstream/{resource.Key.Parent} does not exist. Create it first, or in the same request to /api/v1/apply."
+            );
+            return;
+        }
+
+        if (resource.Key.Kind == ResourceKind.Override)
+        {
+            if (!HasEndpoint(resource.Key, spec))
+            {
+                Fault(index, "/metadata/name", "endpoint-not-found", $"Upstream/{resource.Key.Parent} has no endpoint {resource.Key.Id}.");
+            }
+        }
+        else if (spec.Endpoints.Source != EndpointSource.Registration)
+        {
+            Conflict(
+                index,
+                "/metadata/name",
+                "endpoints-not-registered",
+                $"The endpoints of Upstream/{resource.Key.Parent} come from '{JsonNamingPolicy.CamelCase.ConvertName(spec.Endpoints.Source.ToString())}'. Set its /spec/endpoints/source to 'registration' to register endpoints one by one."
+            );
+        }
+        else if (AddressesOf(resource.Key.Parent)[AddressOf(resource)].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
+        {
+            Conflict(
+                index,
+                "/spec/address",
+                "address-taken",
+                $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
+            );
+        }
+    }
+
+    private bool HasEndpoint(ResourceKey key, UpstreamSpec upstream) =>
+        upstream.Endpoints.Source switch
+        {
+            EndpointSource.Registration => After.Desired.Find(key with { Kind = ResourceKind.Endpoint }) is not null,
+            EndpointSource.Static => upstream.Endpoints.Static.Any(e => e.DefaultId() == key.Id),
+            _ => false,
+        };
+
+    /// <summary>The ids of an upstream's registered endpoints by address; made once per upstream, so that many can be registered in one request.</summary>
+    private ILookup<string, string> AddressesOf(string upstream)
+    {
+        if (!_addresses.TryGetValue(upstream, out var addresses))
+        {
+            addresses = After.Desired.Children(ResourceKind.Endpoint, upstream).ToLookup(e => AddressOf(e.Value), e => e.Key);
+            _addresses[upstream] = addresses;
+        }
+
+        return addresses;
+    }
+
+    private static string AddressOf(StoredResource endpoint) => ((EndpointSpec)endpoint.Manifest.Spec).DefaultId();
+
+    private void CheckCompiled(IReadOnlySet<ResourceKey> affected)
+    {
+        foreach (var key in affected)
+        {
+            if (After.Compiled.Find(key) is not { } compiled)
+            {
+                continue;
+            }
+
+            Take(IndexOf(key), CrossResourceRules.MissingExtensions(compiled, _nodes));
+
+            // A fault of an object that is not in the request was caused by one that is: it is told on the first, with its name.
+            var index = IndexOf(key);
+            foreach (var problem in compiled.Problems)
+            {
+                var told = _indexes.ContainsKey(key)
+                    ? problem
+                    : problem with
+                    {
+                        Pointer = "",
+                        Message = $"{key}{problem.Pointer}: {problem.Message}",
+                    };
+                Take(index, [told]);
+            }
+
+            foreach (var resource in compiled.Resources)
+            {
+                var reference = new ResourceReference(resource.Type, resource.Name);
+                if (After.Compiled.OwnerOf(reference) is { } owner && owner != key)
+                {
+                    Conflict(
+                        index,
+                        "",
+                        "name-taken",
+                        $"{owner} already makes the {resource.Type.ShortName} resource '{resource.Name}'. Give one of them another name."
+                    );
+                }
+            }
+        }
+
+        foreach (var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Compiled, affected))
+        {
+            var index = IndexOf(problem.Owner);
+            if (problem.Problem.Severity == ProblemSeverity.Warning)
+            {
+                _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem));
+            }
+            else
+            {
+                _conflict |= problem.IsConflict;
+                _problems.Add(new ObjectProblem(index, problem.Owner, problem.Problem));
+            }
+        }
+    }
+
+    private ChangeImpact ImpactOf(IEnumerable<ResourceKey> affected)
+    {
+        var impacts = ImmutableArray.CreateBuilder<ResourceImpact>();
+        foreach (var key in affected)
+        {
+            var before = _before.Compiled.Find(key)?.Resources ?? [];
+            var after = After.Compiled.Find(key)?.Resources ?? [];
+            foreach (var old in before)
+            {
+                var now = after.FirstOrDefault(a => a.Type == old.Type && a.Name == old.Name);
+                if (now?.Version != old.Version)
+                {
+                    impacts.Add(new ResourceImpact(old, now));
+                }
+            }
+
+            impacts.AddRange(
+                after.Where(a => !before.Any(b => b.Type == a.Type && b.Name == a.Name)).Select(a => new ResourceImpact(null, a))
+            );
+        }
+
+        impacts.Sort(
+            (a, b) =>
+            {
+                var (x, y) = ((a.After ?? a.Before)!, (b.After ?? b.Before)!);
+                return x.Type != y.Type ? x.Type.Index.CompareTo(y.Type.Index) : string.CompareOrdinal(x.Name, y.Name);
+            }
+        );
+        return new ChangeImpact(impacts.ToImmutable());
+    }
+
+    private ImmutableArray<string> Guards(IEnumerable<ResourceKey> affected)
+    {
+        var effects = new List<string>();
+        foreach (var key in affected)
+        {
+            if (_before.Compiled.Find(key)?.ActiveEndpoints is > 0 and var before && After.Compiled.Find(key)?.ActiveEndpoints == 0)
+            {
+                effects.Add($"{key} goes from {before} endpoints that take requests to none: every request to it will fail with 503.");
+            }
+        }
+
+        var deleted = Deleted.Count(d => d.Key.Kind == ResourceKind.Upstream);
+        var all = _before.Desired.List(ResourceKind.Upstream).Count;
+        if (deleted >= MassDeletion && deleted * 2 > all)
+        {
+            effects.Add($"{deleted} of {all} upstreams are deleted.");
+        }
+
+        effects.Sort(StringComparer.Ordinal);
+        return [.. effects];
+    }
+
+    private int IndexOf(ResourceKey key)
+    {
+        if (_indexes.TryGetValue(key, out var index))
+        {
+            return index;
+        }
+
+        var child = _request.Changes.Select((change, at) => (change, at)).FirstOrDefault(c => c.change.Key.Parent == key.Name);
+        return child.change is null ? 0 : child.at;
+    }
+
+    private void Take(int index, IEnumerable<ValidationProblem> problems)
+    {
+        var key = _request.Changes[index].Key;
+        foreach (var problem in problems)
+        {
+            if (problem.Severity == ProblemSeverity.Warning)
+            {
+                _warnings.Add(new ObjectProblem(index, key, problem));
+            }
+            else if (_request.ValidationWarn && IsEnvoyRule(key, problem))
+            {
+                _warnings.Add(new ObjectProblem(index, key, problem with { Severity = ProblemSeverity.Warning }));
+            }
+            else
+            {
+                _problems.Add(new ObjectProblem(index, key, problem));
+            }
+        }
+    }
+
+    /// <summary>What <c>?validation=warn</c> may let past: Envoy's own rules on a raw resource or an overlay, never ours.</summary>
+    private static bool IsEnvoyRule(ResourceKey key, ValidationProblem problem) =>
+        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/resource", StringComparison.Ordinal))
+        || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal);
+
+    private void Fault(int index, string pointer, string code, string message) =>
+        _problems.Add(new ObjectProblem(index, _request.Changes[index].Key, new ValidationProblem(pointer, code, message)));
+
+    private void Conflict(int index, string pointer, string code, string message)
+    {
+        _conflict = true;
+        Fault(index, pointer, code, message);
+    }
+}

@@ -1,0 +1,217 @@
+using System.Net;
+using System.Net.Sockets;
+using ControlPlane.Server.Discovery;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
+
+namespace ControlPlane.Server.Security;
+
+/// <summary>The two doors of the server.</summary>
+internal enum Listener
+{
+    /// <summary>REST API, documentation, health: HTTP/1.1 and, over TLS, HTTP/2.</summary>
+    Admin,
+
+    /// <summary>Proxies: gRPC and polling. Without TLS this is HTTP/2 with prior knowledge, because nothing negotiates; over TLS HTTP/1.1 is spoken too.</summary>
+    Xds,
+}
+
+/// <summary>On each connection: through which door it came. A request cannot say this of itself, as it can a host name.</summary>
+internal sealed record ListenerFeature(Listener Listener);
+
+/// <summary>On each endpoint: behind which door it is. One without is behind none.</summary>
+internal sealed record ListenerMetadata(Listener Listener);
+
+/// <summary>Kestrel's configuration: two listeners, their TLS and their limits.</summary>
+internal static class Listeners
+{
+    /// <summary>Largest request body of the API in bytes.</summary>
+    public const int MaxBodyBytes = 10 * 1024 * 1024;
+
+    /// <summary>Puts endpoints behind the API's door.</summary>
+    public static TBuilder OnAdminListener<TBuilder>(this TBuilder builder)
+        where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Admin));
+
+    /// <summary>Puts endpoints behind the proxies' door.</summary>
+    public static TBuilder OnXdsListener<TBuilder>(this TBuilder builder)
+        where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Xds));
+
+    public static void Configure(KestrelServerOptions kestrel, ServerOptions options)
+    {
+        var services = kestrel.ApplicationServices;
+        var time = services.GetRequiredService<TimeProvider>();
+        var logger = services.GetRequiredService<ILogger<TlsMaterial>>();
+        var limitLogger = services.GetRequiredService<ILogger<ConnectionLimit>>();
+
+        kestrel.AddServerHeader = false;
+        var limits = kestrel.Limits;
+        limits.MaxRequestBodySize = MaxBodyBytes;
+        limits.MaxRequestHeadersTotalSize = 32 * 1024;
+        limits.MaxRequestHeaderCount = 100;
+        limits.MaxRequestLineSize = 8 * 1024;
+        limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
+        limits.KeepAliveTimeout = TimeSpan.FromMinutes(2);
+        // Limits hold for both listeners. What is slow on the API is ended by its request time-out.
+        limits.ConfigureForDiscovery();
+
+        Listen(
+            kestrel,
+            options.AdminListen,
+            Door(
+                Listener.Admin,
+                options.MaxAdminConnections,
+                Tls("--admin", options.AdminTlsCert, options.AdminTlsKey, null),
+                HttpProtocols.Http1
+            )
+        );
+        Listen(
+            kestrel,
+            options.XdsListen,
+            Door(
+                Listener.Xds,
+                options.MaxXdsConnections,
+                Tls("--xds", options.XdsTlsCert, options.XdsTlsKey, options.XdsClientCa),
+                HttpProtocols.Http2
+            )
+        );
+
+        TlsMaterial? Tls(string name, string? cert, string? key, string? clientCa) =>
+            cert is null
+                ? null
+                : services.GetRequiredService<TlsMaterials>().Add(new TlsMaterial(name, cert, key!, clientCa, time, logger));
+
+        Action<ListenOptions> Door(Listener listener, int maxConnections, TlsMaterial? tls, HttpProtocols withoutTls) =>
+            listen =>
+            {
+                listen.Protocols = tls is null ? withoutTls : HttpProtocols.Http1AndHttp2;
+                var limit = new ConnectionLimit(listener, maxConnections, limitLogger);
+                listen.Use(limit.Wrap);
+                var feature = new ListenerFeature(listener);
+                listen.Use(next =>
+                    connection =>
+                    {
+                        connection.Features.Set(feature);
+                        return next(connection);
+                    }
+                );
+                if (tls is not null)
+                {
+                    listen.UseHttps(
+                        new TlsHandshakeCallbackOptions
+                        {
+                            HandshakeTimeout = TimeSpan.FromSeconds(10),
+                            OnConnection = _ => ValueTask.FromResult(tls.CreateOptions()),
+                        }
+                    );
+                }
+            };
+    }
+
+    private static void Listen(KestrelServerOptions kestrel, EndPoint endPoint, Action<ListenOptions> configure)
+    {
+        switch (endPoint)
+        {
+            case UnixDomainSocketEndPoint socket:
+                var path = socket.ToString()!;
+                RemoveAbandoned(path);
+                kestrel.ListenUnixSocket(path, configure);
+                break;
+            case IPEndPoint { Address: var address, Port: var port } when address.Equals(IPAddress.IPv6Any):
+                kestrel.ListenAnyIP(port, configure);
+                break;
+            default:
+                kestrel.Listen(endPoint, configure);
+                break;
+        }
+    }
+
+    /// <summary>What a killed process left behind would keep the next one from listening. A socket that somebody answers is left alone, and so is a file that is none.</summary>
+    private static void RemoveAbandoned(string path)
+    {
+        if (!File.Exists(path) || new FileInfo(path).Length > 0)
+        {
+            return;
+        }
+
+        try
+        {
+            using var probe = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+            probe.Connect(new UnixDomainSocketEndPoint(path));
+        }
+        catch (SocketException e) when (e.SocketErrorCode == SocketError.ConnectionRefused)
+        {
+            File.Delete(path);
+        }
+    }
+}
+
+/// <summary>Keeps what the listeners loaded, to let go of it when the server ends.</summary>
+internal sealed class TlsMaterials : IDisposable
+{
+    private readonly List<TlsMaterial> _materials = [];
+
+    public TlsMaterial Add(TlsMaterial material)
+    {
+        _materials.Add(material);
+        return material;
+    }
+
+    public void Dispose() => _materials.ForEach(m => m.Dispose());
+}
+
+/// <summary>Bounds the connections of one listener, so that a flood at one door leaves the other open. Kestrel's own limit counts both together.</summary>
+internal sealed partial class ConnectionLimit(Listener listener, int max, ILogger<ConnectionLimit> logger)
+{
+    private int _open;
+    private int _refusing;
+
+    public ConnectionDelegate Wrap(ConnectionDelegate next) =>
+        async connection =>
+        {
+            try
+            {
+                if (Interlocked.Increment(ref _open) > max)
+                {
+                    if (Interlocked.Exchange(ref _refusing, 1) == 0)
+                    {
+                        LogRefusing(logger, listener, max);
+                    }
+
+                    connection.Abort(new ConnectionAbortedException("Too many connections."));
+                    return;
+                }
+
+                await next(connection);
+            }
+            finally
+            {
+                // Said once per flood, not once per connection.
+                if (Interlocked.Decrement(ref _open) < max / 2)
+                {
+                    Volatile.Write(ref _refusing, 0);
+                }
+            }
+        };
+
+    [LoggerMessage(5005, LogLevel.Warning, "The {Listener} listener has {Max} connections, its limit, and closes new ones")]
+    private static partial void LogRefusing(ILogger logger, Listener listener, int max);
+}
+
+/// <summary>Answers 404 where an endpoint is asked for through the wrong door, or has none.</summary>
+internal sealed class DoorCheck(RequestDelegate next)
+{
+    public Task InvokeAsync(HttpContext http)
+    {
+        // What routing itself answers with (405, 415) is no RouteEndpoint and behind every door.
+        if (
+            http.GetEndpoint() is RouteEndpoint endpoint
+            && http.Features.Get<ListenerFeature>()?.Listener != endpoint.Metadata.GetMetadata<ListenerMetadata>()?.Listener
+        )
+        {
+            http.SetEndpoint(null);
+        }
+
+        return next(http);
+    }
+}

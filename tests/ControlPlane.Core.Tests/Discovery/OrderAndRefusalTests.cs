@@ -1,0 +1,398 @@
+using ControlPlane.Core.Discovery;
+using ControlPlane.Core.Snapshots;
+using static ControlPlane.Core.Snapshots.ResourceType;
+
+namespace ControlPlane.Core.Tests.Discovery;
+
+/// <summary>Order, gates, and what follows a refusal, over several types of one stream.</summary>
+public sealed class OrderAndRefusalTests
+{
+    private static SessionDriver Envoy(XdsProtocol protocol, string resources, string endpoints = "a", string routes = "r")
+    {
+        var xds = new SessionDriver(protocol).With(resources);
+        xds.Ask(Cluster);
+        xds.Ask(Endpoints, endpoints);
+        xds.Ask(Listener);
+        xds.Ask(Route, routes);
+        xds.AckAll();
+        return xds;
+    }
+
+    private static SessionDriver Envoy(string resources) => Envoy(XdsProtocol.Delta, resources);
+
+    [Fact]
+    [Trait("Rule", "O-01")]
+    public void O01_one_change_over_several_types_is_sent_in_the_order_CDS_EDS_SDS_LDS_RDS()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 SDS:s=1 LDS:l=1>r RDS:r=1>a");
+        xds.Ask(Secret, "s");
+        xds.AckAll();
+        Assert.Equal("CDS{a=2} EDS{a=2} SDS{s=2} LDS{l=2} RDS{r=2}", xds.Change("RDS:r=2>a LDS:l=2>r SDS:s=2 EDS:a=2 CDS:a=2"));
+    }
+
+    [Theory]
+    [Trait("Rule", "O-02")]
+    [Trait("Rule", "O-07")]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void O02_O07_a_route_moves_after_the_CDS_acknowledgement_and_the_old_cluster_goes_after_that_of_RDS(XdsProtocol protocol)
+    {
+        var delta = protocol == XdsProtocol.Delta;
+        var xds = Envoy(protocol, "CDS:a=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal(delta ? "CDS{b=1}" : "CDS{a=1,b=1}", xds.Change("CDS:a CDS:b=1 EDS:b=1 RDS:r=2>b"));
+        Assert.Equal("EDS{b=1}", delta ? xds.Ask(Endpoints, "b") : xds.Ask(Endpoints, "a b", nonce: xds.Nonce(Endpoints)));
+        Assert.Equal("", xds.Ack(Endpoints));
+        Assert.Equal("RDS{r=2}", xds.Ack(Cluster));
+        Assert.Equal(delta ? "CDS{}-{a}" : "CDS{b=1}", xds.Ack(Route));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-02")]
+    public void O02_the_assignment_of_a_cluster_that_is_held_back_is_not_taken_away_before_it()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("RDS{r=2}", xds.Change("CDS:a EDS:a RDS:r=2>b"));
+        Assert.Equal("CDS{}-{a} EDS{}-{a}", xds.Ack(Route));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-02")]
+    public void O02_a_cluster_that_nothing_used_goes_at_once()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("CDS{}-{b}", xds.Change("CDS:b"));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-03")]
+    public void O03_an_assignment_follows_its_cluster_at_once_an_empty_one_included_and_is_never_gated()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("CDS{b=1}", xds.Change("CDS:b=1 EDS:b="));
+        Assert.Equal("EDS{b=}", xds.Ask(Endpoints, "b"));
+        Assert.Equal("LDS{m=1}", xds.Change("LDS:m=1>q RDS:q=1>b"));
+        // The listener's first route table is not held although its cluster is not acknowledged: Envoy asks for it before it acknowledges the listener.
+        Assert.Equal("RDS{q=1}", xds.Ask(Route, "q"));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-04")]
+    public void O04_a_response_is_of_one_snapshot_whatever_was_merged_before_it()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1");
+        var first = SnapshotChange.Make(xds.Snapshot, 10, [xds.Make(Cluster, "a", "2"), xds.Make(Cluster, "b", "2")], []);
+        var second = SnapshotChange.Make(first.After, 11, [xds.Make(Cluster, "a", "3"), xds.Make(Cluster, "b", "3")], []);
+        xds.Session.Apply(first);
+        // The snapshot has gone on, and the news of it is on its way.
+        var response = xds.Session.Compose(second.After, xds.Now)!;
+        Assert.Equal("CDS{a=2,b=2}", xds.Describe(response));
+        _ = xds.Session.Compose(second.After, xds.Now);
+        xds.Session.Apply(second);
+        Assert.Equal("CDS{a=3,b=3}", xds.Describe(xds.Session.Compose(second.After, xds.Now)!));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-07")]
+    public void O07_a_gate_opens_after_sixteen_seconds_without_the_answer_and_is_visible_until_then()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("CDS{b=1}", xds.Change("CDS:b=1 EDS:b=1 RDS:r=2>b"));
+        var gate = Assert.Single(xds.Session.Status().Single(status => status.Type == Route).Gates);
+        Assert.Equal(("r", Cluster, "b", xds.Now), (gate.Name, gate.WaitsFor, gate.Because, gate.Since));
+        Assert.Equal(xds.Now + DiscoverySession.GateLimit, xds.Session.Deadline);
+        Assert.Equal("", xds.Wait(15.9));
+        Assert.Equal("RDS{r=2}", xds.Wait(0.2));
+        Assert.Empty(xds.Session.Status().Single(status => status.Type == Route).Gates);
+        Assert.Null(xds.Session.Deadline);
+    }
+
+    [Fact]
+    [Trait("Rule", "O-07")]
+    public void O07_a_removal_waits_no_longer_than_sixteen_seconds_either()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("RDS{r=2}", xds.Change("CDS:a RDS:r=2>b"));
+        Assert.Equal("", xds.Wait(15));
+        Assert.Equal("CDS{}-{a}", xds.Wait(1.1));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-07")]
+    public void O07_a_listener_with_inline_routes_waits_like_RDS_and_so_does_one_that_moves_to_another_route_table()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1>@a LDS:m=1>r RDS:r=1>a");
+        Assert.Equal("CDS{b=1}", xds.Change("CDS:b=1 EDS:b=1 LDS:l=2>@b LDS:m=2>q RDS:q=1>b"));
+        Assert.Equal("LDS{l=2,m=2}", xds.Ack(Cluster));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-07")]
+    public void O07_a_modified_cluster_gates_nothing_for_it_serves_all_the_time()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("CDS{a=2} EDS{a=1} RDS{r=2}", xds.Change("CDS:a=2 RDS:r=2>a"));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-07")]
+    [Trait("Rule", "G-01")]
+    public void G01_O07_a_client_that_asks_for_clusters_by_name_is_told_its_route_first()
+    {
+        // A gRPC client asks for a cluster because the route names it: a gate would wait for itself.
+        var xds = SessionDriver.Sotw().With("LDS:svc=1>r RDS:r=1>a CDS:a=1 CDS:b=1 EDS:a=1 EDS:b=1");
+        Assert.Equal("LDS{svc=1}", xds.Ask(Listener, "svc"));
+        xds.Ack(Listener);
+        Assert.Equal("RDS{r=1}", xds.Ask(Route, "r"));
+        xds.Ack(Route);
+        Assert.Equal("CDS{a=1}", xds.Ask(Cluster, "a"));
+        xds.Ack(Cluster);
+        Assert.Equal("EDS{a=1}", xds.Ask(Endpoints, "a"));
+        xds.Ack(Endpoints);
+        Assert.Equal("RDS{r=2}", xds.Change("RDS:r=2>b"));
+    }
+
+    [Fact]
+    [Trait("Rule", "G-03")]
+    public void G03_a_named_resource_is_left_out_only_if_it_is_deleted()
+    {
+        var xds = SessionDriver.Sotw().With("LDS:svc=1 LDS:other=1 CDS:a=1 CDS:b=1");
+        xds.Ask(Listener, "svc");
+        xds.Ask(Cluster, "a b");
+        xds.AckAll();
+        Assert.Equal("CDS{a=2,b=1}", xds.Change("CDS:a=2"));
+        Assert.Equal("CDS{b=1}", xds.Change("CDS:a"));
+        Assert.Equal("LDS{}", xds.Change("LDS:svc LDS:other=2"));
+    }
+
+    [Fact]
+    [Trait("Rule", "G-04")]
+    public void G04_one_bad_resource_holds_up_none_of_the_others()
+    {
+        var xds = SessionDriver.Sotw().With("CDS:a=1 CDS:b=1 CDS:c=1");
+        xds.Ask(Cluster, "a b c");
+        xds.Ack(Cluster);
+        xds.Change("CDS:a=2 CDS:b=bad CDS:c=2");
+        Assert.Equal("CDS{a=2,b=1,c=2}", xds.Nack(Cluster, "Error adding/updating cluster(s) b: LB policy is not supported"));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal(DeliveryState.Acked, xds.Session.DeliveryOf(Cluster, "c", xds.Snapshot).State);
+    }
+
+    [Fact]
+    public void A_cluster_stays_while_a_route_that_uses_it_is_in_force_because_its_successor_was_refused()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        xds.Change("RDS:r=bad>b CDS:a");
+        xds.Nack(Route, "invalid route");
+        Assert.Equal("", xds.Wait(60));
+        Assert.Equal("RDS{r=3}", xds.Change("RDS:r=3>b"));
+        Assert.Equal("CDS{}-{a}", xds.Ack(Route));
+    }
+
+    [Theory]
+    [Trait("Rule", "D-33")]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void D33_where_the_text_names_no_resource_the_bad_one_is_found_by_halves(XdsProtocol protocol)
+    {
+        var xds = new SessionDriver(protocol).With("RDS:a=1 RDS:b=1 RDS:c=1 RDS:d=1");
+        xds.Ask(Route, "a b c d");
+        xds.Ack(Route);
+        xds.Change("RDS:a=2 RDS:b=2 RDS:c=bad RDS:d=2");
+        const string Text = "Only a single wildcard domain is permitted";
+        Assert.Equal("RDS{a=2,b=2}", xds.Nack(Route, Text));
+        Assert.Empty(xds.LastAnswer.Names);
+        Assert.Equal("RDS{c=bad,d=2}", xds.Ack(Route));
+        Assert.Equal("RDS{c=bad}", xds.Nack(Route, Text));
+        Assert.Equal("RDS{d=2}", xds.Nack(Route, Text));
+        Assert.Equal(["c"], xds.LastAnswer.Names);
+        Assert.Equal("", xds.Ack(Route));
+        Assert.Equal("c", Assert.Single(xds.Session.Status().Single().Refusals).Name);
+        Assert.Equal(DeliveryState.Nacked, xds.Session.DeliveryOf(Route, "c", xds.Snapshot).State);
+        Assert.Equal(DeliveryState.Acked, xds.Session.DeliveryOf(Route, "d", xds.Snapshot).State);
+        Assert.Equal("RDS{c=3}", xds.Change("RDS:c=3"));
+    }
+
+    [Theory]
+    [Trait("Rule", "D-33")]
+    [InlineData(XdsProtocol.Delta, "CDS{a=2,b=2}", "CDS{c=2,d=bad}", "CDS{c=2}", "CDS{d=bad}", "CDS{d=1}")]
+    [InlineData(
+        XdsProtocol.Sotw,
+        "CDS{a=2,b=2,c=1,d=1}",
+        "CDS{a=2,b=2,c=2,d=bad}",
+        "CDS{a=2,b=2,c=2,d=1}",
+        "CDS{a=2,b=2,c=2,d=bad}",
+        "CDS{a=2,b=2,c=2,d=1}"
+    )]
+    public void D33_so_is_a_cluster_that_blocks_a_whole_response(
+        XdsProtocol protocol,
+        string first,
+        string second,
+        string third,
+        string fourth,
+        string back
+    )
+    {
+        var xds = new SessionDriver(protocol).With("CDS:a=1 CDS:b=1 CDS:c=1 CDS:d=1");
+        xds.Ask(Cluster);
+        xds.Ack(Cluster);
+        xds.Change("CDS:a=2 CDS:b=2 CDS:c=2 CDS:d=bad");
+        const string Text = "Proto constraint validation failed (ClusterValidationError.ConnectTimeout: value must be greater than 0s)";
+        Assert.Equal(first, xds.Nack(Cluster, Text));
+        Assert.Equal(second, xds.Ack(Cluster));
+        Assert.Equal(third, xds.Nack(Cluster, Text));
+        Assert.Equal(fourth, xds.Ack(Cluster));
+        Assert.Equal(back, xds.Nack(Cluster, Text));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal("d", Assert.Single(xds.Session.Status().Single().Refusals).Name);
+    }
+
+    [Fact]
+    [Trait("Rule", "D-33")]
+    public void D33_the_dump_of_a_broken_constraint_names_the_resource_before_it_is_cut_away()
+    {
+        var xds = SessionDriver.Delta().With("SDS:a=1 SDS:b=1");
+        xds.Ask(Secret, "a b");
+        xds.Ack(Secret);
+        xds.Change("SDS:a=2 SDS:b=bad");
+        Assert.Equal(
+            "SDS{a=2}",
+            xds.Nack(
+                Secret,
+                "goo.gle/debugproto   name: \"b\" tls_certificate { private_key { inline_string: \"-----BEGIN KEY-----x\" } } Proto constraint validation failed (X: y)"
+            )
+        );
+        Assert.Equal(["b"], xds.LastAnswer.Names);
+        Assert.Equal("Proto constraint validation failed (X: y)", xds.LastAnswer.Text);
+    }
+
+    [Fact]
+    [Trait("Rule", "D-33")]
+    public void D33_a_change_in_the_middle_of_the_search_is_pushed_and_does_not_disturb_it()
+    {
+        var xds = SessionDriver.Delta().With("RDS:a=1 RDS:b=1 RDS:other=1");
+        xds.Ask(Route, "a b other");
+        xds.Ack(Route);
+        xds.Change("RDS:a=bad RDS:b=2");
+        Assert.Equal("RDS{a=bad}", xds.Nack(Route, "no"));
+        var trial = xds.Last(Route);
+        Assert.Equal("RDS{other=2}", xds.Change("RDS:other=2"));
+        Assert.Equal("RDS{b=2}", xds.Nack(Route, "no", trial));
+        Assert.Equal("", xds.AckAll(Route));
+        Assert.Equal("a", Assert.Single(xds.Session.Status().Single().Refusals).Name);
+    }
+
+    [Fact]
+    [Trait("Rule", "T-07")]
+    public void T07_what_is_said_about_one_type_says_nothing_about_another()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1 RDS:r=1");
+        Assert.Equal("CDS{a=bad} EDS{a=1} LDS{l=2}", xds.Change("CDS:a=bad LDS:l=2"));
+        Assert.Equal("CDS{a=1} EDS{a=1}", xds.Nack(Cluster));
+        Assert.Equal("", xds.Ack(Listener));
+        // A nonce of another type is stale, and its names count (D-16).
+        Assert.Equal("EDS{}-{x}", xds.Ask(Endpoints, "x", nonce: xds.Nonce(Cluster)));
+        Assert.Equal(AnswerKind.Stale, xds.LastAnswer.Kind);
+        Assert.Equal("EDS{a=2}", xds.Change("EDS:a=2"));
+    }
+
+    [Theory]
+    [Trait("Rule", "T-15")]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void T15_a_stream_that_opens_with_EDS_is_answered_at_once(XdsProtocol protocol)
+    {
+        var xds = new SessionDriver(protocol).With("CDS:a=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("EDS{a=1}", xds.Ask(Endpoints, "a"));
+        Assert.Equal("RDS{r=1}", xds.Ask(Route, "r"));
+        Assert.Equal("LDS{l=1}", xds.Ask(Listener));
+        // CDS comes when the warming is over; what it brings may be new to the client, so the endpoints follow once more.
+        Assert.Equal("CDS{a=1} EDS{a=1}", xds.Ask(Cluster));
+    }
+
+    [Fact]
+    [Trait("Rule", "V-02")]
+    [Trait("Rule", "V-01")]
+    public void V01_V02_every_response_has_a_nonce_of_its_own_although_its_version_is_not()
+    {
+        var xds = SessionDriver.Sotw().With("EDS:a=1 CDS:a=1");
+        xds.Ask(Cluster);
+        xds.Ask(Endpoints, "a");
+        xds.Ask(Endpoints, "", nonce: xds.Nonce(Endpoints));
+        xds.Ask(Endpoints, "a", nonce: xds.Nonce(Endpoints));
+        Assert.Equal(3, xds.Responses.Count);
+        Assert.Equal(xds.Responses[1].Version, xds.Responses[2].Version);
+        Assert.Equal(3, xds.Responses.Select(response => response.Nonce).Distinct().Count());
+        Assert.All(xds.Responses, response => Assert.True(response.Nonce > 0));
+    }
+
+    [Fact]
+    [Trait("Rule", "P-06")]
+    public void P06_CDS_unanswered_for_a_second_while_other_types_answer_is_warming_and_says_what_is_missing()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1 RDS:r=1");
+        xds.Change("CDS:b=1 CDS:c=1 EDS:c=1 RDS:r=2");
+        var since = xds.Now;
+        xds.Ask(Endpoints, "c");
+        xds.Wait(0.9);
+        Assert.Null(xds.Session.WarmingAt(xds.Now));
+        xds.Ack(Route);
+        xds.Wait(0.2);
+        var warming = xds.Session.WarmingAt(xds.Now)!;
+        Assert.Equal(since, warming.Since);
+        Assert.Equal(["b"], warming.EndpointsMissing);
+        Assert.False(warming.SuspectedFailure);
+        xds.Wait(16);
+        Assert.True(xds.Session.WarmingAt(xds.Now)!.SuspectedFailure);
+        xds.Ack(Cluster);
+        Assert.Null(xds.Session.WarmingAt(xds.Now));
+    }
+
+    [Fact]
+    public void Acknowledgements_that_Envoy_collected_while_a_cluster_warmed_are_all_taken()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1");
+        for (var i = 2; i < 60; i++)
+        {
+            xds.Change($"CDS:a={i}");
+        }
+
+        foreach (var response in xds.Responses.Where(response => response.Type == Cluster).Skip(1).ToList())
+        {
+            xds.Ack(Cluster, response);
+        }
+
+        Assert.Equal(0, xds.Session.Status().Single(status => status.Type == Cluster).Unanswered);
+        Assert.Equal(DeliveryState.Acked, xds.Session.DeliveryOf(Cluster, "a", xds.Snapshot).State);
+    }
+
+    [Fact]
+    public void A_refusal_that_comes_late_corrects_what_later_responses_took_for_granted()
+    {
+        var xds = SessionDriver.Delta().With("CDS:a=1");
+        xds.Ask(Cluster);
+        xds.Ack(Cluster);
+        xds.Change("CDS:a=bad");
+        var bad = xds.Last(Cluster);
+        xds.Change("CDS:a=worse");
+        Assert.Equal("", xds.Nack(Cluster, response: bad));
+        Assert.Equal("CDS{a=1}", xds.Nack(Cluster));
+    }
+
+    [Fact]
+    public void A_node_that_moves_to_another_view_is_sent_the_difference_in_order()
+    {
+        var other = SessionDriver.Delta().With("CDS:b=1 EDS:b=1 RDS:r=2>b");
+        var xds = Envoy("CDS:a=1 EDS:a=1 RDS:r=1>a");
+        foreach (var name in (string[])["a", "b"])
+        {
+            xds.Make(Cluster, name, "1");
+        }
+
+        xds.Make(Endpoints, "b", "1");
+        xds.Make(Route, "r", "2");
+        Assert.Equal("CDS{b=1}", xds.Move(other));
+        xds.Ask(Endpoints, "b");
+        Assert.Equal("RDS{r=2}", xds.Ack(Cluster));
+        Assert.Equal("CDS{}-{a} EDS{}-{a}", xds.Ack(Route));
+    }
+}

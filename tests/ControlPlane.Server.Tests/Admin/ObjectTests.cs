@@ -1,0 +1,406 @@
+using System.Text.Json.Nodes;
+using ControlPlane.AdminClient;
+using ControlPlane.Resources;
+
+namespace ControlPlane.Server.Tests.Admin;
+
+public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
+{
+    [Fact]
+    public async Task Put_creates_with_201_and_replaces_with_200()
+    {
+        var created = await api.PutAsync("/api/v1/upstreams/put", Bodies.Upstream());
+        Assert.Equal(201, created.Status);
+        Assert.Equal("/api/v1/upstreams/put", created.Headers["Location"]);
+        Assert.Equal("Upstream", (string?)created.Json["kind"]);
+        Assert.Equal("put", (string?)created.Json["metadata"]!["name"]);
+        Assert.Equal("rest/local", (string?)created.Json["metadata"]!["managedBy"]);
+        Assert.Equal(1, (long)created.Json["metadata"]!["generation"]!);
+
+        var replaced = await api.PutAsync("/api/v1/upstreams/put", Bodies.Upstream(9090));
+        Assert.Equal(200, replaced.Status);
+        Assert.Equal(2, (long)replaced.Json["metadata"]!["generation"]!);
+        Assert.Equal((string?)created.Json["metadata"]!["uid"], (string?)replaced.Json["metadata"]!["uid"]);
+        Assert.NotEqual(created.Headers["ETag"], replaced.Headers["ETag"]);
+    }
+
+    [Fact]
+    public async Task An_identical_put_makes_no_revision_and_keeps_the_etag()
+    {
+        var first = await api.PutAsync("/api/v1/upstreams/same", Bodies.Upstream());
+        var newest = (await api.Client.RevisionsAsync(1)).Items[0].Revision;
+
+        var again = await api.PutAsync("/api/v1/upstreams/same", Bodies.Upstream());
+
+        Assert.Equal(200, again.Status);
+        Assert.Equal(first.Headers["ETag"], again.Headers["ETag"]);
+        Assert.Equal(newest, (await api.Client.RevisionsAsync(1)).Items[0].Revision);
+    }
+
+    [Fact]
+    public async Task What_was_read_can_be_sent_back_as_it_is()
+    {
+        await api.PutAsync("/api/v1/upstreams/back", Bodies.Upstream());
+        var read = await api.GetAsync("/api/v1/upstreams/back");
+
+        var sent = await api.PutAsync("/api/v1/upstreams/back", read.Text);
+
+        Assert.Equal(200, sent.Status);
+        Assert.Equal(read.Headers["ETag"], sent.Headers["ETag"]);
+    }
+
+    [Fact]
+    public async Task If_match_lets_only_the_state_that_was_seen_be_replaced()
+    {
+        var first = await api.PutAsync("/api/v1/upstreams/seen", Bodies.Upstream());
+        var second = await api.PutAsync("/api/v1/upstreams/seen", Bodies.Upstream(9090), ("If-Match", first.Headers["ETag"]));
+        Assert.Equal(200, second.Status);
+
+        var stale = (await api.PutAsync("/api/v1/upstreams/seen", Bodies.Upstream(7070), ("If-Match", first.Headers["ETag"]))).Is(
+            412,
+            "precondition-failed"
+        );
+        Assert.Equal(second.Headers["ETag"].Trim('"'), stale.Current!.Metadata.ResourceVersion);
+
+        (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/seen", headers: ("If-Match", first.Headers["ETag"]))).Is(
+            412,
+            "precondition-failed"
+        );
+        Assert.Equal(
+            200,
+            (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/seen", headers: ("If-Match", second.Headers["ETag"]))).Status
+        );
+        (await api.PutAsync("/api/v1/upstreams/seen", Bodies.Upstream(), ("If-Match", "*"))).Is(412, "precondition-failed");
+    }
+
+    [Fact]
+    public async Task A_stale_resource_version_in_the_body_is_refused()
+    {
+        var first = await api.PutAsync("/api/v1/upstreams/stale", Bodies.Upstream());
+        await api.PutAsync("/api/v1/upstreams/stale", Bodies.Upstream(9090));
+
+        (await api.PutAsync("/api/v1/upstreams/stale", first.Text)).Is(412, "precondition-failed");
+    }
+
+    [Fact]
+    public async Task If_none_match_only_creates()
+    {
+        Assert.Equal(201, (await api.PutAsync("/api/v1/upstreams/once", Bodies.Upstream(), ("If-None-Match", "*"))).Status);
+
+        var problem = (await api.PutAsync("/api/v1/upstreams/once", Bodies.Upstream(9090), ("If-None-Match", "*"))).Is(412, "precondition-failed");
+
+        Assert.Contains("exists already", problem.Detail, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("If-Match", "42")]
+    [InlineData("If-Match", "W/\"42\"")]
+    [InlineData("If-Match", "\"x\"")]
+    [InlineData("If-None-Match", "\"42\"")]
+    public async Task A_condition_that_cannot_be_meant_is_refused(string header, string value) =>
+        (await api.PutAsync("/api/v1/upstreams/odd", Bodies.Upstream(), (header, value))).Is(400, "syntax");
+
+    [Fact]
+    public async Task A_dry_run_answers_and_writes_nothing()
+    {
+        var answer = await api.PutAsync("/api/v1/upstreams/dry?dryRun=true", Bodies.Upstream());
+
+        Assert.Equal(200, answer.Status);
+        Assert.Null(answer.Json["metadata"]!["resourceVersion"]);
+        (await api.GetAsync("/api/v1/upstreams/dry")).Is(404, "not-found");
+        (await api.PutAsync("/api/v1/upstreams/dry?dryRun=true", """{"spec": {"nonsense": 1}}""")).Is(422, "invalid");
+    }
+
+    [Fact]
+    public async Task Kind_and_name_of_body_and_url_must_agree()
+    {
+        var wrongKind = (await api.PutAsync("/api/v1/upstreams/a", """{"apiVersion": "controlplane/v1", "kind": "Listener", "spec": {}}""")).Is(422, "invalid");
+        Assert.Contains(wrongKind.Errors!.Value, e => e.Code == "wrong-kind");
+
+        var wrongName = (await api.PutAsync("/api/v1/upstreams/a", """{"metadata": {"name": "b"}, "spec": {}}""")).Is(422, "invalid");
+        Assert.Contains(wrongName.Errors!.Value, e => e.Pointer == "/metadata/name");
+    }
+
+    [Fact]
+    public async Task All_faults_are_told_at_once_with_their_places()
+    {
+        var body = """
+            spec:
+              conectTimeout: 1s
+              endpoints:
+                source: static
+                static:
+                  - {address: 10.0.0.1, port: 70000}
+                  - {address: 10.0.0.1}
+            """;
+
+        var problem = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/faulty", body, "application/yaml")).Is(422, "invalid");
+
+        var unknown = Assert.Single(problem.Errors!.Value, e => e.Code == "unknown-field");
+        Assert.Equal("/spec/conectTimeout", unknown.Pointer);
+        Assert.Equal((2, 3), (unknown.Line, unknown.Column));
+        Assert.Contains("Did you mean 'connectTimeout'?", unknown.Message, StringComparison.Ordinal);
+        var port = Assert.Single(problem.Errors!.Value, e => e.Pointer == "/spec/endpoints/static/0/port");
+        Assert.Equal(6, port.Line);
+        Assert.True(problem.Errors!.Value.Length >= 3);
+    }
+
+    [Theory]
+    [InlineData("{", "application/json")]
+    [InlineData("""{"spec": {}, "spec": {}}""", "application/json")]
+    [InlineData("a: [1\nb: 2", "application/yaml")]
+    [InlineData("", "application/json")]
+    public async Task What_cannot_be_read_is_400(string body, string contentType) =>
+        (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", body, contentType)).Is(400, "syntax");
+
+    [Fact]
+    public async Task Deep_nesting_and_large_bodies_are_refused_and_the_server_goes_on()
+    {
+        var deep = string.Concat(Enumerable.Repeat("{\"a\":", 5000)) + "1" + new string('}', 5000);
+        (await api.PutAsync("/api/v1/upstreams/x", deep)).Is(400, "syntax");
+
+        var large = "{\"spec\": {}, \"metadata\": {\"annotations\": {\"a\": \"" + new string('x', 11 * 1024 * 1024) + "\"}}}";
+        var problem = (await api.PutAsync("/api/v1/upstreams/x", large)).Is(413, "body-too-large");
+        Assert.Contains("10 MB", problem.Detail, StringComparison.Ordinal);
+        Assert.Equal(200, (await api.GetAsync("/api/v1/upstreams")).Status);
+    }
+
+    [Fact]
+    public async Task Other_media_types_are_415_and_a_form_is_explained()
+    {
+        (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "<a/>", "application/xml")).Is(415, "media-type");
+        var form = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "a=b", "application/x-www-form-urlencoded")).Is(415, "media-type");
+        Assert.Contains("curl", form.Detail, StringComparison.Ordinal);
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/x", "a: b", "application/yaml")).Is(415, "media-type");
+    }
+
+    [Fact]
+    public async Task Yaml_is_taken_and_given()
+    {
+        var put = await api.SendAsync(
+            HttpMethod.Put,
+            "/api/v1/nodegroups/yaml",
+            "spec:\n  selectors:\n    - clusters: [edge]\n",
+            "application/yaml",
+            ("Accept", "application/yaml")
+        );
+
+        Assert.Equal(201, put.Status);
+        Assert.Equal("application/yaml", put.MediaType);
+        Assert.Contains("\nkind: NodeGroup\n", put.Text, StringComparison.Ordinal);
+        Assert.Equal("application/json", (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json, application/yaml;q=0.5"))).MediaType);
+        Assert.Equal("application/yaml", (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json;q=0.5, application/yaml"))).MediaType);
+    }
+
+    [Fact]
+    public async Task A_reference_to_nothing_is_refused_and_so_is_deleting_what_is_referred_to()
+    {
+        var missing = (await api.PutAsync("/api/v1/routetables/ref", Bodies.RouteTable("ref-missing"))).Is(422, "invalid");
+        var fault = Assert.Single(missing.Errors!.Value);
+        Assert.Equal("reference-not-found", fault.Code);
+        Assert.Contains("Upstream/ref-missing", fault.Message, StringComparison.Ordinal);
+
+        await api.PutAsync("/api/v1/upstreams/ref-used", Bodies.Upstream());
+        Assert.Equal(201, (await api.PutAsync("/api/v1/routetables/ref", Bodies.RouteTable("ref-used"))).Status);
+        var used = (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Is(409, "conflict");
+        Assert.Contains("RouteTable/ref", used.Errors!.Value[0].Message, StringComparison.Ordinal);
+
+        Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/routetables/ref")).Status);
+        Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Status);
+        (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task Emptying_an_upstream_needs_the_digest_of_what_it_does()
+    {
+        await api.PutAsync("/api/v1/upstreams/emptied", Bodies.Upstream());
+        var body = """{"spec": {"endpoints": {"source": "static", "static": []}}}""";
+
+        var problem = (await api.PutAsync("/api/v1/upstreams/emptied", body)).Is(409, "confirmation-required");
+        Assert.Contains("Upstream/emptied", problem.Effects!.Value[0], StringComparison.Ordinal);
+        Assert.Equal("confirm=" + problem.Digest, problem.Confirm);
+        (await api.PutAsync("/api/v1/upstreams/emptied?confirm=0000", body)).Is(409, "confirmation-required");
+
+        Assert.Equal(200, (await api.PutAsync($"/api/v1/upstreams/emptied?{problem.Confirm}", body)).Status);
+    }
+
+    [Theory]
+    [InlineData("dryrun=true", "Did you mean 'dryRun'?")]
+    [InlineData("dryRun=yes", "not true or false")]
+    [InlineData("dryRun=true&dryRun=false", "2 times")]
+    [InlineData("wait=healthy", "'acked' or 'none'")]
+    [InlineData("wait=acked&timeout=1d", "a duration such as 30s")]
+    [InlineData("validation=warn", "needs a reason")]
+    [InlineData("limit=5", "Known are: dryRun")]
+    public async Task Query_parameters_are_strict(string query, string expected)
+    {
+        var problem = (await api.PutAsync("/api/v1/upstreams/strict?" + query, Bodies.Upstream())).Is(400, "parameter");
+
+        Assert.Contains(expected, problem.Detail, StringComparison.Ordinal);
+        (await api.GetAsync("/api/v1/upstreams/strict")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task A_merge_patch_changes_parts_and_null_takes_away()
+    {
+        await api.PutAsync("/api/v1/upstreams/merge", """{"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"connectTimeout": "1s"}}""");
+
+        var patched = await api.SendAsync(
+            HttpMethod.Patch,
+            "/api/v1/upstreams/merge",
+            """{"metadata": {"labels": {"a": null, "c": "3"}}, "spec": {"connectTimeout": "250ms"}}""",
+            "application/merge-patch+json"
+        );
+
+        Assert.Equal(200, patched.Status);
+        Assert.Equal("""{"b":"2","c":"3"}""", patched.Json["metadata"]!["labels"]!.ToJsonString());
+        Assert.Equal("250ms", (string?)patched.Json["spec"]!["connectTimeout"]);
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", """{"spec": {"nonsense": 1}}""", "application/merge-patch+json")).Is(422, "invalid");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/nowhere", "{}", "application/merge-patch+json")).Is(404, "not-found");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", "[1]", "application/merge-patch+json")).Is(400, "syntax");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", """{"metadata": {"name": "other"}}""", "application/merge-patch+json")).Is(422, "invalid");
+    }
+
+    [Fact]
+    public async Task A_json_patch_does_all_of_its_operations_or_none()
+    {
+        await api.PutAsync("/api/v1/upstreams/ops", """{"spec": {"connectTimeout": "1s"}}""");
+        const string Type = "application/json-patch+json";
+
+        var patched = await api.SendAsync(
+            HttpMethod.Patch,
+            "/api/v1/upstreams/ops",
+            """[{"op": "test", "path": "/spec/connectTimeout", "value": "1s"}, {"op": "replace", "path": "/spec/connectTimeout", "value": "2s"}, {"op": "add", "path": "/metadata/labels", "value": {"x": "y"}}]""",
+            Type
+        );
+        Assert.Equal(200, patched.Status);
+        Assert.Equal("2s", (string?)patched.Json["spec"]!["connectTimeout"]);
+        Assert.Equal("y", (string?)patched.Json["metadata"]!["labels"]!["x"]);
+
+        var failed = (
+            await api.SendAsync(
+                HttpMethod.Patch,
+                "/api/v1/upstreams/ops",
+                """[{"op": "replace", "path": "/spec/connectTimeout", "value": "3s"}, {"op": "test", "path": "/metadata/labels/x", "value": "z"}]""",
+                Type
+            )
+        ).Is(409, "conflict");
+        Assert.Contains("operation 1", failed.Detail, StringComparison.Ordinal);
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "remove", "path": "/spec/nothing"}]""", Type)).Is(422, "invalid");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "frobnicate", "path": "/spec"}]""", Type)).Is(400, "syntax");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """{"op": "test"}""", Type)).Is(400, "syntax");
+        Assert.Equal("2s", (string?)(await api.GetAsync("/api/v1/upstreams/ops")).Json["spec"]!["connectTimeout"]);
+    }
+
+    [Fact]
+    public async Task Patches_at_the_same_time_do_not_lose_each_other()
+    {
+        var key = new ResourceKey(ResourceKind.Upstream, "many-writers");
+        await api.Client.PutAsync(key, """{"spec": {}}""");
+
+        await Task.WhenAll(
+            Enumerable
+                .Range(0, 4)
+                .Select(i => api.Client.PatchAsync(key, new JsonObject { ["metadata"] = new JsonObject { ["labels"] = new JsonObject { [$"writer-{i}"] = "x" } } }))
+        );
+
+        Assert.Equal(4, (await api.Client.FindAsync(key))!.Metadata.Labels!.Count);
+    }
+
+    [Fact]
+    public async Task Lists_are_of_one_revision_over_all_pages()
+    {
+        for (var i = 0; i < 5; i++)
+        {
+            await api.PutAsync($"/api/v1/nodegroups/page-{i}", """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        }
+
+        const string Path = "/api/v1/nodegroups?labelSelector=set%3Dpage&limit=2";
+        var first = (await api.GetAsync(Path)).Json;
+        await api.SendAsync(HttpMethod.Delete, "/api/v1/nodegroups/page-2");
+        await api.PutAsync("/api/v1/nodegroups/page-21", """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        var second = (await api.GetAsync($"{Path}&continue={first["continue"]}")).Json;
+        var third = (await api.GetAsync($"{Path}&continue={second["continue"]}")).Json;
+
+        Assert.Equal(["page-0", "page-1"], Names(first));
+        Assert.Equal(["page-2", "page-3"], Names(second));
+        Assert.Equal(["page-4"], Names(third));
+        Assert.Null(third["continue"]);
+        Assert.Equal((long)first["revision"]!, (long)third["revision"]!);
+        (await api.GetAsync($"/api/v1/upstreams?continue={first["continue"]}")).Is(400, "parameter");
+        (await api.GetAsync("/api/v1/nodegroups?continue=rubbish")).Is(400, "parameter");
+
+        static IEnumerable<string> Names(JsonObject list) => list["items"]!.AsArray().Select(i => (string)i!["metadata"]!["name"]!);
+    }
+
+    [Fact]
+    public async Task A_list_can_be_applied_as_it_is()
+    {
+        await api.PutAsync("/api/v1/nodegroups/relisted", """{"metadata": {"labels": {"set": "relisted"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        var list = await api.GetAsync("/api/v1/nodegroups?labelSelector=set=relisted");
+
+        var applied = await api.Client.ApplyAsync(list.Text);
+
+        Assert.Equal("unchanged", Assert.Single(applied.Objects).Action);
+    }
+
+    [Fact]
+    public async Task History_shows_every_state_with_its_author_and_reason()
+    {
+        var key = new ResourceKey(ResourceKind.Upstream, "historic");
+        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "1s"}}""", new WriteOptions { Reason = "first" });
+        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "2s"}}""", new WriteOptions { Reason = "second" });
+        await api.Client.DeleteAsync(key, new WriteOptions { Reason = "gone" });
+
+        var items = (await api.GetAsync("/api/v1/upstreams/historic/history")).Json["items"]!.AsArray();
+
+        Assert.Equal(["gone", "second", "first"], items.Select(i => (string)i!["revision"]!["reason"]!));
+        Assert.All(items, i => Assert.Equal("local", (string)i!["revision"]!["author"]!));
+        Assert.Null(items[0]!["object"]);
+        Assert.Equal("1s", (string?)items[2]!["object"]!["spec"]!["connectTimeout"]);
+        (await api.GetAsync("/api/v1/upstreams/never/history")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task The_xds_view_shows_the_messages_with_their_versions()
+    {
+        await api.PutAsync("/api/v1/upstreams/shown", Bodies.Upstream());
+
+        var resources = (await api.GetAsync("/api/v1/upstreams/shown/xds")).Json["resources"]!.AsArray();
+
+        Assert.Equal(["CDS", "EDS"], resources.Select(r => (string)r!["type"]!));
+        Assert.All(resources, r => Assert.Matches("^[0-9a-f]{16}$", (string)r!["version"]!));
+        Assert.Equal("shown", (string?)resources[0]!["message"]!["name"]);
+        Assert.Equal("shown", (string?)resources[1]!["message"]!["clusterName"]);
+    }
+
+    [Fact]
+    public async Task Without_a_proxy_the_status_says_that_nobody_is_to_have_it()
+    {
+        await api.PutAsync("/api/v1/upstreams/status", Bodies.Upstream());
+
+        var status = (await api.GetAsync("/api/v1/upstreams/status")).Json["status"]!;
+
+        Assert.Equal(["Accepted True Compiled", "Programmed Unknown NoNodes"], status["conditions"]!.AsArray().Select(c => $"{c!["type"]} {c["status"]} {c["reason"]}"));
+        Assert.Equal(2, (int)status["endpoints"]!["active"]!);
+    }
+
+    [Fact]
+    public async Task Unknown_paths_and_methods_are_problems_that_help()
+    {
+        var near = (await api.GetAsync("/api/v1/upstream/x")).Is(404, "not-found");
+        Assert.Contains("Did you mean 'upstreams'?", near.Detail, StringComparison.Ordinal);
+        var method = await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/x");
+        Assert.Contains("PUT", method.Is(405, "method-not-allowed").Detail, StringComparison.Ordinal);
+        (await api.GetAsync("/nowhere")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task Wait_acked_without_proxies_answers_at_once()
+    {
+        var answer = await api.PutAsync("/api/v1/upstreams/waited?wait=acked&timeout=20s", Bodies.Upstream());
+
+        Assert.Equal(201, answer.Status);
+        Assert.Equal("""{"acked":0,"nacked":[],"pending":[],"offline":[]}""", answer.Json["propagation"]!.ToJsonString());
+    }
+}

@@ -1,0 +1,3 @@
+using ControlPlane.TestKit;
+
+[assembly: AssemblyFixture(typeof(PostgresFixture))]
