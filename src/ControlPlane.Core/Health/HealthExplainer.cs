@@ -66,7 +66,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
         {
             guards.Add(new GuardExplanation(guard, PublishedStatus.Unhealthy.Name(), HealthSentences.Why(u, guard)));
         }
-        if (u.Policy.HasChecks && !e.Target.IsUnchecked && e.State != HealthState.New && e.Vote is ActiveVote.None or ActiveVote.Suspect)
+        if (e.State != HealthState.New && e.Rule != HealthRule.NoChecks && e.Vote is ActiveVote.None or ActiveVote.Suspect)
         {
             guards.Add(
                 new GuardExplanation(HealthGuard.SourceLoss, "a verdict on old evidence", HealthSentences.Why(u, HealthGuard.SourceLoss))
@@ -111,8 +111,8 @@ internal sealed class HealthExplainer(FleetHealth fleet)
                     ))
                     .OrderBy(z => z.Zone, StringComparer.Ordinal),
             ],
-            Quarantined = [.. rows.Where(r => r.Observer.IsQuarantined).Select(r => r.Observer.Author)],
-            Stuck = [.. rows.Where(r => r.Observer.IsStuck).Select(r => r.Observer.Author)],
+            Quarantined = [.. rows.Where(r => r.Observer.IsQuarantined).Select(r => r.Observer.Author).Order(StringComparer.Ordinal)],
+            Stuck = [.. rows.Where(r => r.Observer.IsStuck).Select(r => r.Observer.Author).Order(StringComparer.Ordinal)],
             NewestAt = trusted.Count > 0 ? trusted.Max(r => r.Opinion.ReceivedAt).ToTime() : null,
             OldestAt = trusted.Count > 0 ? trusted.Min(r => r.Opinion.ReceivedAt).ToTime() : null,
             Evidence =

@@ -61,26 +61,25 @@ internal static class HealthSentences
         if (x.Guards.FirstOrDefault(g => g.Overruled == PublishedStatus.Unhealthy.Name()) is { } guard)
         {
             var next = x.Next is { } step ? $" At {Time(step.At)}: {step.Text}." : "";
-            return $"{x.Endpoint} stays {published} although {Evidence(e, x)}{Rule(x)}: guard {guard.Guard.Name()} keeps it, since {guard.Text}.{next}";
+            return $"{x.Endpoint} stays {published} although {Charge(e, x)}: guard {guard.Guard.Name()} keeps it, since {guard.Text}.{next}";
         }
         if (view.IsTotalFailure && e.IsCondemned && x.Status == PublishedStatus.Healthy)
         {
-            return $"{x.Endpoint} is {published} although {Evidence(e, x)}{Rule(x)}: every endpoint has failed. {OnTotalFailure(u.OnTotalFailure)}";
+            return $"{x.Endpoint} is {published} although {Charge(e, x)}: every endpoint has failed. {OnTotalFailure(u.OnTotalFailure)}";
         }
         return x.State switch
         {
-            HealthState.New when x.Status is null => $"{x.Endpoint} is left out: nobody has passed it yet, {Evidence(e, x)}.",
-            HealthState.New =>
-                $"{x.Endpoint} is {published} although nobody has passed it yet, {Evidence(e, x)}: no proven endpoint is good.",
+            HealthState.New when x.Status is null => $"{x.Endpoint} is left out: {Charge(e, x)}.",
+            HealthState.New => $"{x.Endpoint} is {published} although {Charge(e, x)}: no proven endpoint is good.",
             HealthState.Down when x.IsSuppressed =>
                 $"{x.Endpoint} is {published}: it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}), so it is held out{Until(x)}; now {Evidence(e, x)}.",
-            HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Evidence(e, x)}{Rule(x)}.",
+            HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Charge(e, x)}.",
             HealthState.Probation => $"{x.Endpoint} is back since {Time(x.Since)}, {published}: its weight is ramped (G9){Until(x)}.",
             HealthState.Suspect when x.Rule == HealthRule.TrafficVeto =>
                 $"{x.Endpoint} stays {published} although {Observers(x)}: {Requests(x)} succeed, so the check is wrong, not the endpoint (rule 4).",
             HealthState.Suspect when x.Rule == HealthRule.AwaitsTraffic =>
                 $"{x.Endpoint} stays {published} for now although {Observers(x)}: traffic to it is waited for (rule 4){Until(x)}.",
-            HealthState.Suspect => $"{x.Endpoint} stays {published}, suspect: {Evidence(e, x)}{Rule(x)}.",
+            HealthState.Suspect => $"{x.Endpoint} stays {published}, suspect: {Charge(e, x)}.",
             _ when x.Traffic.Cut < 1 =>
                 $"{x.Endpoint} is {published}, its weight cut to {Percent(x.Traffic.Cut)}: {Evidence(e, x)} (rule 6).",
             _ => $"{x.Endpoint} is {published}: {Evidence(e, x)}.",
@@ -155,7 +154,11 @@ internal static class HealthSentences
         : x.Active.Evidence.FirstOrDefault(r => r.Class != FailureClass.None) is { } row ? Name(row.Class)
         : "not failing now";
 
-    private static string Rule(EndpointExplanation x) => $" (rule {x.Rule.Name()}{(x.IsHard ? ", hard" : "")})";
+    /// <summary>What stands against an endpoint, and by which rule.</summary>
+    private static string Charge(EndpointHealth e, EndpointExplanation x) =>
+        x.State == HealthState.New
+            ? $"nobody has passed it yet, {Observers(x)}"
+            : $"{Evidence(e, x)} (rule {x.Rule.Name()}{(x.IsHard ? ", hard" : "")})";
 
     private static string Until(EndpointExplanation x) => x.Next is { } next ? $", until {Time(next.At)} at least" : "";
 
