@@ -91,6 +91,9 @@ internal sealed record SimulationOptions
     /// <summary>Envoys eject locally, with the small budgets of 4.6.</summary>
     public bool Reflex { get; init; }
 
+    /// <summary>Measure what would have failed, had it been done otherwise.</summary>
+    public bool MeasuresBaselines { get; init; }
+
     /// <summary>Do not run the first 20 s.</summary>
     public bool Cold { get; init; }
 
@@ -517,7 +520,10 @@ internal sealed class Simulation
         Requests += perEnvoy * _envoys.Count;
         Failed += failed;
         FailingShares.Add((T, failed / (perEnvoy * _envoys.Count)));
-        MeasureBaselines(total, perEnvoy);
+        if (_options.MeasuresBaselines)
+        {
+            MeasureBaselines(total, perEnvoy);
+        }
     }
 
     /// <summary>Consecutive errors in Envoy, with the small budgets of 4.6.</summary>
