@@ -92,7 +92,7 @@ public static class ControlPlaneServer
         app.UseAdmin();
         app.UseSecurity();
         app.MapAdmin();
-        app.MapMetrics().OnAdminListener();
+        app.MapMetrics().RequireAuthorization(Access.Read).OnAdminListener();
         app.MapGroup("").OnXdsListener().MapDiscovery();
         return app;
     }
@@ -116,6 +116,11 @@ public static class ControlPlaneServer
         {
             await Console.Error.WriteLineAsync(e.Message);
             return 2;
+        }
+        catch (OperationCanceledException)
+        {
+            // Told to stop while it was starting.
+            return 0;
         }
         catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
         {

@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Text;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using Xunit;
@@ -10,10 +9,10 @@ namespace ControlPlane.TestKit;
 /// <summary>Which Envoy a test runs on.</summary>
 public enum EnvoyRelease
 {
-    /// <summary>The newest supported one: <c>ENVOY_PATH</c>, else <c>envoy</c> on PATH.</summary>
+    /// <summary>The newest supported one: <c>ENVOY_PATH</c>, else <c>envoy</c> on PATH, else the one in the Docker image.</summary>
     Current,
 
-    /// <summary>The oldest supported one: <c>OLD_ENVOY_PATH</c>.</summary>
+    /// <summary>The oldest supported one: <c>OLD_ENVOY_PATH</c>, else the one in the Docker image.</summary>
     Oldest,
 }
 
@@ -29,8 +28,8 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     private readonly string _executable;
     private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("controlplane-envoy-");
     private readonly HttpClient _admin = new() { Timeout = TimeSpan.FromSeconds(10) };
-    private Lines _log = new();
-    private Lines _output = new();
+    private ProcessOutput _log = new();
+    private ProcessOutput _output = new();
     private Process? _process;
     private int _starts;
 
@@ -172,8 +171,8 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         }
 
         _process?.Dispose();
-        _log = new Lines();
-        _output = new Lines();
+        _log = new ProcessOutput();
+        _output = new ProcessOutput();
         _process = new Process { StartInfo = start };
         _process.ErrorDataReceived += _log.Add;
         _process.OutputDataReceived += _output.Add;
@@ -311,23 +310,28 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
 
     private static (string? Path, string? Missing) Find(EnvoyRelease release)
     {
-        var variable = release == EnvoyRelease.Current ? "ENVOY_PATH" : "OLD_ENVOY_PATH";
+        var (variable, version) = release == EnvoyRelease.Current ? ("ENVOY_PATH", "1.40.0") : ("OLD_ENVOY_PATH", "1.36.4");
         var given = Environment.GetEnvironmentVariable(variable);
         if (!string.IsNullOrEmpty(given))
         {
             return File.Exists(given) ? (given, null) : (null, $"{variable} is {given}, which does not exist.");
         }
 
-        if (release == EnvoyRelease.Oldest)
-        {
-            return (null, "Needs the oldest supported Envoy: set OLD_ENVOY_PATH to the executable of an Envoy 1.36.");
-        }
-
         var onPath = (Environment.GetEnvironmentVariable("PATH") ?? "")
             .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .Select(folder => Path.Combine(folder, "envoy"))
             .FirstOrDefault(File.Exists);
-        return onPath is null ? (null, "Needs an Envoy: set ENVOY_PATH to its executable, or put it on PATH.") : (onPath, null);
+        if (release == EnvoyRelease.Current && onPath is not null)
+        {
+            return (onPath, null);
+        }
+
+        return EnvoyImage.Executable(version) is { } fromImage
+            ? (fromImage, null)
+            : (
+                null,
+                $"Needs an Envoy {version}: set {variable} to its executable, or have a Docker engine that can get {EnvoyImage.Name(version)}."
+            );
     }
 
     private static string WithPorts(string bootstrap, IReadOnlyDictionary<int, int>? ports) =>
@@ -336,32 +340,6 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
                 bootstrap,
                 match => ports is not null && ports.TryGetValue(int.Parse(match.ValueSpan), out var port) ? port.ToString() : match.Value
             );
-
-    /// <summary>What came through a pipe of the process.</summary>
-    private sealed class Lines
-    {
-        private readonly StringBuilder _text = new();
-
-        public void Add(object sender, DataReceivedEventArgs received)
-        {
-            // Null marks the end.
-            if (received.Data is { } line)
-            {
-                lock (_text)
-                {
-                    _text.AppendLine(line);
-                }
-            }
-        }
-
-        public override string ToString()
-        {
-            lock (_text)
-            {
-                return _text.ToString();
-            }
-        }
-    }
 
     [GeneratedRegex(@"(?<=port_value:\s*)\d+\b", RegexOptions.None, matchTimeoutMilliseconds: 1000)]
     private static partial Regex PortValue();

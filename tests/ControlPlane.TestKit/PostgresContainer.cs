@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using DotNet.Testcontainers.Configurations;
 using Testcontainers.PostgreSql;
 
@@ -27,7 +25,7 @@ internal sealed class PostgresContainer : IPostgresHost
         // A fixed port, since one that the engine chooses changes at a restart.
         var switches = isDurable ? "on" : "off";
         var container = new PostgreSqlBuilder("postgres:17-alpine")
-            .WithPortBinding(FreePort(), 5432)
+            .WithPortBinding(FreePort.Next(), 5432)
             .WithCommand("-c", $"fsync={switches}", "-c", $"full_page_writes={switches}", "-c", "max_connections=200")
             .Build();
         try
@@ -70,12 +68,5 @@ internal sealed class PostgresContainer : IPostgresHost
         {
             return false;
         }
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 }

@@ -9,6 +9,7 @@ public sealed class ServerProcess : IAsyncDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("controlplane-process-").FullName;
     private readonly HttpClient _http;
+    private ProcessOutput _output = new();
     private Process? _process;
 
     /// <summary>Picks ports and a data folder; starts nothing yet.</summary>
@@ -32,6 +33,9 @@ public sealed class ServerProcess : IAsyncDisposable
 
     /// <summary>For requests that the client does not make.</summary>
     public HttpClient Http => _http;
+
+    /// <summary>What the server has written to its standard output since its last start.</summary>
+    public string Output => _output.ToString();
 
     /// <summary>Starts the server and waits until it is ready.</summary>
     /// <param name="arguments">More of the command line.</param>
@@ -59,9 +63,15 @@ public sealed class ServerProcess : IAsyncDisposable
         }
 
         _process = Process.Start(start)!;
+        _output = new ProcessOutput();
+        _process.OutputDataReceived += _output.Add;
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
-        await Eventually.True("the server to be ready", async token => (await _http.GetAsync("/readyz", token)).IsSuccessStatusCode, TimeSpan.FromSeconds(60));
+        await Eventually.True(
+            "the server to be ready",
+            async token => (await _http.GetAsync("/readyz", token)).IsSuccessStatusCode,
+            TimeSpan.FromSeconds(60)
+        );
     }
 
     /// <summary>Ends the process as <c>kill -9</c> does.</summary>

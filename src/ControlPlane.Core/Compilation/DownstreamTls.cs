@@ -3,9 +3,6 @@ using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
-using Envoy.Type.Matcher.V3;
-using Google.Protobuf.WellKnownTypes;
-using SanType = Envoy.Extensions.TransportSockets.Tls.V3.SubjectAltNameMatcher.Types.SanType;
 
 namespace ControlPlane.Core.Compilation;
 

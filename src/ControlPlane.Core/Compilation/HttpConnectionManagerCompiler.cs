@@ -173,6 +173,12 @@ internal sealed class HttpConnectionManagerCompiler(
             EscapedSlashes.Keep => HttpConnectionManager.Types.PathWithEscapedSlashesAction.KeepUnchanged,
             _ => HttpConnectionManager.Types.PathWithEscapedSlashesAction.UnescapeAndRedirect,
         };
+        manager.ServerHeaderTransformation = spec.ServerHeader switch
+        {
+            ServerHeader.AppendIfAbsent => HttpConnectionManager.Types.ServerHeaderTransformation.AppendIfAbsent,
+            ServerHeader.PassThrough => HttpConnectionManager.Types.ServerHeaderTransformation.PassThrough,
+            _ => HttpConnectionManager.Types.ServerHeaderTransformation.Overwrite,
+        };
         manager.UpgradeConfigs.AddRange(
             spec.Upgrades.Select(u => new HttpConnectionManager.Types.UpgradeConfig
             {

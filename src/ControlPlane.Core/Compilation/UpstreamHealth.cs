@@ -1,4 +1,3 @@
-using System.Globalization;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using Envoy.Config.Cluster.V3;

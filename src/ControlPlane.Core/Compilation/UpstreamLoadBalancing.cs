@@ -1,4 +1,3 @@
-using System.Collections.Immutable;
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Cluster.V3;
 using Envoy.Config.Core.V3;

@@ -114,7 +114,7 @@ public sealed class ResourceSet
     }
 
     /// <summary>The resources by name; the order does not depend on how the set came about.</summary>
-    internal EncodedResource[] InOrder()
+    public EncodedResource[] InOrder()
     {
         var resources = _resources.Values.ToArray();
         Array.Sort(resources, static (a, b) => string.CompareOrdinal(a.Name, b.Name));

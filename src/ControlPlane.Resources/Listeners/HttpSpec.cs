@@ -54,6 +54,9 @@ public sealed record HttpSpec
     /// <summary>What the upstream is told about a client's certificate, in <c>x-forwarded-client-cert</c>.</summary>
     public ForwardClientCertificate ForwardClientCertificate { get; init; }
 
+    /// <summary>What becomes of a response's <c>server</c> header. Header edits of a route come before it and cannot change the header.</summary>
+    public ServerHeader ServerHeader { get; init; }
+
     /// <summary>Sends spans to an OpenTelemetry collector.</summary>
     public TracingSpec? Tracing { get; init; }
 
@@ -98,6 +101,19 @@ public enum UnderscoreHeaders
 
     /// <summary>The header is passed on.</summary>
     Allow,
+}
+
+/// <summary>What becomes of a response's <c>server</c> header.</summary>
+public enum ServerHeader
+{
+    /// <summary>It is <c>envoy</c>, whatever the upstream said.</summary>
+    Overwrite,
+
+    /// <summary>It is what the upstream said, else <c>envoy</c>.</summary>
+    AppendIfAbsent,
+
+    /// <summary>It is what the upstream said, and absent if it said nothing.</summary>
+    PassThrough,
 }
 
 /// <summary>What becomes of <c>x-forwarded-client-cert</c>.</summary>

@@ -54,6 +54,12 @@ public sealed class ManifestDocument
     /// <summary><c>metadata.resourceVersion</c>: the state that the author changed; null where the input does not say.</summary>
     public string? ResourceVersion { get; }
 
+    /// <summary>
+    /// The revision of the stored object from which values were taken in the place of <see cref="CanonicalForm.Redacted"/>; null if none were. The object must
+    /// still be at it when this one is written.
+    /// </summary>
+    public long? RestoredFrom { get; internal init; }
+
     /// <summary>All that is wrong with the object, or worth knowing.</summary>
     public IReadOnlyList<ValidationProblem> Problems { get; }
 

@@ -64,14 +64,20 @@ public static class ManifestReader
     /// The object that the input must be, where it is known from elsewhere (a URL): then <c>apiVersion</c>, <c>kind</c> and <c>metadata.name</c> may be left out.
     /// </param>
     /// <param name="limits">Bounds; null for <see cref="ReadLimits.Default"/>.</param>
+    /// <param name="stored">
+    /// Gives an object as it is stored, or null: a value that is <see cref="CanonicalForm.Redacted"/> is then taken from the same place of it, so that what was
+    /// shown can be sent back. Null refuses the marker in the place of a secret.
+    /// </param>
     public static ManifestInput Read(
         ReadOnlyMemory<byte> input,
         ManifestFormat format = ManifestFormat.Guess,
         ResourceKey? expected = null,
-        ReadLimits? limits = null
+        ReadLimits? limits = null,
+        Func<ResourceKey, StoredResource?>? stored = null
     )
     {
         var bounds = limits ?? ReadLimits.Default;
+        var restoreFrom = RedactedValues.MayBeIn(input.Span) ? stored : null;
         var duplicates = new DuplicateKeys();
         var problems = new List<ValidationProblem>();
         var roots = new List<DocumentNode>();
@@ -108,7 +114,7 @@ public static class ManifestReader
             );
         }
 
-        return new ManifestInput([.. roots.Select((root, index) => Bind(root, index, expected, validate: true))], problems);
+        return new ManifestInput([.. roots.Select((root, index) => Bind(root, index, expected, validate: true, restoreFrom))], problems);
     }
 
     /// <summary>Reads one record that is no object of its own, such as the body of an order, by the same rules.</summary>
@@ -238,7 +244,13 @@ public static class ManifestReader
         }
     }
 
-    private static ManifestDocument Bind(DocumentNode root, int index, ResourceKey? expected, bool validate)
+    private static ManifestDocument Bind(
+        DocumentNode root,
+        int index,
+        ResourceKey? expected,
+        bool validate,
+        Func<ResourceKey, StoredResource?>? restoreFrom = null
+    )
     {
         var problems = new ProblemCollector();
         var context = new BindingContext(problems, root.Line, root.Column);
@@ -265,6 +277,8 @@ public static class ManifestReader
         var kind = ReadKind(mapping, context, expected?.Kind);
         var metadata = ReadMetadata(mapping, context, expected, kind, validate);
         var resourceVersion = ReadResourceVersion(mapping, context);
+        var stored = restoreFrom is null || kind is null ? null : restoreFrom(new ResourceKey(kind.Value, metadata?.Name ?? ""));
+        var isRestored = stored is not null && mapping.Find("spec") is { } given && RedactedValues.Restore(given.Value, stored.Manifest);
         var (spec, isWhole) = ReadSpec(mapping, context, kind);
         if (validate && spec is not null && isWhole)
         {
@@ -278,7 +292,10 @@ public static class ManifestReader
 
         var manifest =
             problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
-        return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems);
+        return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems)
+        {
+            RestoredFrom = isRestored ? stored!.Revision : null,
+        };
     }
 
     private static void ReadApiVersion(MappingNode mapping, BindingContext context, bool isOptional)

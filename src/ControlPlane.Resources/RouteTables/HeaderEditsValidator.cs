@@ -10,6 +10,22 @@ internal static class HeaderEditsValidator
     /// <summary>Envoy's limit (<c>request_headers_to_add</c> and its like).</summary>
     private const int MostHeaders = 1000;
 
+    /// <summary>Edits of a response.</summary>
+    public static void ValidateResponse(HeaderEditsSpec? edits, string pointer, ProblemCollector problems)
+    {
+        Validate(edits, pointer, problems);
+        var changed = edits is null ? [] : edits.Set.Keys.Concat(edits.Append.Keys).Concat(edits.AddIfAbsent.Keys).Concat(edits.Remove);
+        if (changed.Contains("server", StringComparer.OrdinalIgnoreCase))
+        {
+            problems.Warning(
+                pointer,
+                "server-header",
+                "Envoy writes its own 'server' over it, except on listeners that say serverHeader: passThrough."
+            );
+        }
+    }
+
+    /// <summary>Edits of a request.</summary>
     public static void Validate(HeaderEditsSpec? edits, string pointer, ProblemCollector problems)
     {
         if (edits is null)

@@ -6,7 +6,7 @@ namespace ControlPlane.Resources.RouteTables;
 /// The grammar of Envoy's path templates (<c>envoy.path.match.uri_template</c> and <c>envoy.path.rewrite.uri_template</c>): segments between slashes, each a
 /// literal, <c>*</c> (one segment), <c>**</c> (the rest), or a variable <c>{name}</c> or <c>{name=PATTERN}</c>, with one literal ending such as <c>.mp4</c>.
 /// </summary>
-internal static class PathTemplate
+public static class PathTemplate
 {
     private const int MaxVariables = 5;
     private const int MaxVariableLength = 16;

@@ -141,7 +141,7 @@ internal static class RouteActionValidator
         {
             problems.NotEmpty($"{pointer}/upstreams/{at}/name", upstream.Name);
             HeaderEditsValidator.Validate(upstream.RequestHeaders, $"{pointer}/upstreams/{at}/requestHeaders", problems);
-            HeaderEditsValidator.Validate(upstream.ResponseHeaders, $"{pointer}/upstreams/{at}/responseHeaders", problems);
+            HeaderEditsValidator.ValidateResponse(upstream.ResponseHeaders, $"{pointer}/upstreams/{at}/responseHeaders", problems);
         }
     }
 

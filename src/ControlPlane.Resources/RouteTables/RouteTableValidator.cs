@@ -15,7 +15,7 @@ public static class RouteTableValidator
     public static void Validate(RouteTableSpec spec, ProblemCollector problems)
     {
         HeaderEditsValidator.Validate(spec.RequestHeaders, "/spec/requestHeaders", problems);
-        HeaderEditsValidator.Validate(spec.ResponseHeaders, "/spec/responseHeaders", problems);
+        HeaderEditsValidator.ValidateResponse(spec.ResponseHeaders, "/spec/responseHeaders", problems);
         ValidateFilterConfig(spec.TypedPerFilterConfig, cors: null, "/spec", problems);
         if (spec.VirtualHosts.IsEmpty)
         {
@@ -121,7 +121,7 @@ public static class RouteTableValidator
         ValidateCors(host.Cors, $"{pointer}/cors", problems);
         RateLimitValidator.Validate(host.RateLimits, $"{pointer}/rateLimits", problems);
         HeaderEditsValidator.Validate(host.RequestHeaders, $"{pointer}/requestHeaders", problems);
-        HeaderEditsValidator.Validate(host.ResponseHeaders, $"{pointer}/responseHeaders", problems);
+        HeaderEditsValidator.ValidateResponse(host.ResponseHeaders, $"{pointer}/responseHeaders", problems);
         ValidateFilterConfig(host.TypedPerFilterConfig, host.Cors, pointer, problems);
         if (host.Routes.IsEmpty)
         {
@@ -205,7 +205,7 @@ public static class RouteTableValidator
         }
         ValidateCors(route.Cors, $"{pointer}/cors", problems);
         HeaderEditsValidator.Validate(route.RequestHeaders, $"{pointer}/requestHeaders", problems);
-        HeaderEditsValidator.Validate(route.ResponseHeaders, $"{pointer}/responseHeaders", problems);
+        HeaderEditsValidator.ValidateResponse(route.ResponseHeaders, $"{pointer}/responseHeaders", problems);
         ValidateFilterConfig(route.TypedPerFilterConfig, route.Cors, pointer, problems);
     }
 

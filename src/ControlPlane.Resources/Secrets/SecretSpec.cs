@@ -34,17 +34,15 @@ public sealed record SecretSpec : ResourceSpec, INodeScoped
         NodeGroups.Select((group, i) => new SpecReference($"/spec/nodeGroups/{i}", new ResourceKey(ResourceKind.NodeGroup, group)));
 
     /// <summary>Which of the contents this is; null if none or several are given.</summary>
-    public SecretContent? Content()
-    {
-        SecretContent[] given =
-        [
-            .. Certificate is null ? [] : (SecretContent[])[SecretContent.Certificate],
-            .. ValidationContext is null ? [] : (SecretContent[])[SecretContent.ValidationContext],
-            .. SessionTicketKeys.IsEmpty ? [] : (SecretContent[])[SecretContent.SessionTicketKeys],
-            .. Generic is null ? [] : (SecretContent[])[SecretContent.Generic],
-        ];
-        return given is [var only] ? only : null;
-    }
+    public SecretContent? Content() =>
+        (Certificate, ValidationContext, SessionTicketKeys.IsEmpty, Generic) switch
+        {
+            ({ }, null, true, null) => SecretContent.Certificate,
+            (null, { }, true, null) => SecretContent.ValidationContext,
+            (null, null, false, null) => SecretContent.SessionTicketKeys,
+            (null, null, true, { }) => SecretContent.Generic,
+            _ => null,
+        };
 
     /// <summary>Every value that the secret is made of, with the place where it stands.</summary>
     public IEnumerable<PlacedSecretSource> Sources()

@@ -63,6 +63,14 @@ public static class EndpointValidator
                 );
             }
         }
+        if (spec.AdditionalAddresses.Length > 0 && resolved)
+        {
+            problems.Error(
+                $"{pointer}/additionalAddresses",
+                "not-for-this-source",
+                "Envoy ignores additional addresses of names that it resolves itself: list each as a host of its own."
+            );
+        }
         if (spec.AdditionalAddresses.Length > 0 && NetworkAddress.IsUnix(spec.Address))
         {
             problems.Error(

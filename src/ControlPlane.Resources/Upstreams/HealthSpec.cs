@@ -53,10 +53,10 @@ public sealed record HealthCheckSpec
     /// <summary>Longest wait for the answer; above 0.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Passes in a row that make an endpoint healthy again, from 1. The first pass of a new endpoint is enough.</summary>
+    /// <summary>Passes in a row that make an endpoint healthy again, 1 to 1000. The first pass of a new endpoint is enough.</summary>
     public uint Rise { get; init; } = 2;
 
-    /// <summary>Failures in a row that make an endpoint unhealthy, from 1. An unexpected HTTP status that is not retriable does so at once.</summary>
+    /// <summary>Failures in a row that make an endpoint unhealthy, 1 to 1000. An unexpected HTTP status that is not retriable does so at once.</summary>
     public uint Fall { get; init; } = 3;
 
     /// <summary>The port to check, 1 to 65535; null is the endpoint's own.</summary>

@@ -7,6 +7,7 @@ namespace ControlPlane.Resources.Upstreams;
 internal static class HealthValidator
 {
     private const string At = "/spec/health";
+    private const uint MostInARow = 1000;
     private static readonly string[] Methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"];
 
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
@@ -93,14 +94,9 @@ internal static class HealthValidator
             problems.Positive($"{pointer}/interval", check.Interval)
             & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
             & problems.Positive($"{pointer}/timeout", check.Timeout);
-        if (check.Rise == 0)
-        {
-            problems.Error($"{pointer}/rise", "out-of-range", "At least 1 pass makes an endpoint healthy.");
-        }
-        if (check.Fall == 0)
-        {
-            problems.Error($"{pointer}/fall", "out-of-range", "At least 1 failure makes an endpoint unhealthy.");
-        }
+        sound &=
+            problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
+            & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
         if (!sound)
         {
             return;
@@ -122,7 +118,7 @@ internal static class HealthValidator
             );
         }
         var slowest = check.Interval + (check.Fall * check.Timeout) + ((check.Fall - 1) * check.EdgeInterval);
-        if (check.Fall > 0 && slowest > TimeSpan.FromSeconds(30))
+        if (slowest > TimeSpan.FromSeconds(30))
         {
             problems.Warning(
                 pointer,

@@ -1,4 +1,3 @@
-using System.Numerics;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Upstreams;
@@ -97,7 +96,7 @@ internal static class LoadBalancingValidator
             problems.Error($"{At}/locality/weights", "not-for-this-mode", "Locality weights need 'mode: weighted'.");
         }
         var seen = new HashSet<LocalitySpec>();
-        BigInteger sum = 0;
+        ulong sum = 0;
         for (var i = 0; i < spec.Weights.Length; i++)
         {
             var weight = spec.Weights[i];

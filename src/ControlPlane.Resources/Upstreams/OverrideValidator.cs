@@ -7,6 +7,10 @@ public static class OverrideValidator
 {
     private const int LongestReason = 1000;
 
+    // Times are added to it: it must not be near the end of time.
+    private static readonly DateTimeOffset Earliest = new(2000, 1, 1, 0, 0, 0, TimeSpan.Zero);
+    private static readonly DateTimeOffset Latest = new(9000, 1, 1, 0, 0, 0, TimeSpan.Zero);
+
     /// <summary>Validates an order by itself.</summary>
     public static void Validate(OverrideSpec spec, ProblemCollector problems)
     {
@@ -17,6 +21,10 @@ public static class OverrideValidator
         else if (spec.Reason.Length > LongestReason)
         {
             problems.Error("/spec/reason", "too-long", $"The reason is longer than {LongestReason} characters.");
+        }
+        if (spec.StartedAt < Earliest || spec.StartedAt > Latest)
+        {
+            problems.Error("/spec/startedAt", "out-of-range", $"The time must lie between {Earliest:yyyy} and {Latest:yyyy}.");
         }
         if (spec.ExpiresAt is { } expiry && expiry <= spec.StartedAt)
         {

@@ -1,4 +1,3 @@
-using System.Numerics;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
 
@@ -21,7 +20,7 @@ public static class UpstreamValidator
         problems.NotNegative("/spec/drain/time", spec.Drain.Time);
         ValidateHttp(spec, problems);
         ValidateKeepalive(spec, problems);
-        ValidateEndpoints(spec, problems);
+        EndpointsValidator.Validate(spec, problems);
         LoadBalancingValidator.Validate(spec.LoadBalancing, problems);
         ValidateCircuitBreakers(spec.CircuitBreakers, problems);
         if (spec.Tls is { } tls)
@@ -102,7 +101,7 @@ public static class UpstreamValidator
 
     private static void AtLeastOneMillisecond(string pointer, TimeSpan value, ProblemCollector problems)
     {
-        if (value < TimeSpan.FromMilliseconds(1))
+        if (problems.Positive(pointer, value) && value < TimeSpan.FromMilliseconds(1))
         {
             problems.Error(pointer, "out-of-range", "The duration must be at least 1ms.");
         }
@@ -132,123 +131,6 @@ public static class UpstreamValidator
         if (value < TimeSpan.FromSeconds(1) || value > TimeSpan.FromSeconds(32767) || value.Ticks % TimeSpan.TicksPerSecond != 0)
         {
             problems.Error(pointer, "out-of-range", "TCP keepalive counts whole seconds, 1 to 32767.");
-        }
-    }
-
-    private static void ValidateEndpoints(UpstreamSpec spec, ProblemCollector problems)
-    {
-        var endpoints = spec.Endpoints;
-        var resolved = endpoints.Source is EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns;
-        if (endpoints.Static.Length > 0 && endpoints.Source != EndpointSource.Static)
-        {
-            problems.Error(
-                "/spec/endpoints/static",
-                "not-for-this-source",
-                "These endpoints would not be used: they need 'source: static'. Registered endpoints are objects of their own; names to resolve go under 'hosts'."
-            );
-        }
-        if (endpoints.Hosts.Length > 0 && !resolved)
-        {
-            problems.Error(
-                "/spec/endpoints/hosts",
-                "not-for-this-source",
-                "Hosts are for 'source: envoyStrictDns' and 'source: envoyLogicalDns'."
-            );
-        }
-        if (endpoints.Dns != new EnvoyDnsSpec() && !resolved)
-        {
-            problems.Error(
-                "/spec/endpoints/dns",
-                "not-for-this-source",
-                "DNS settings are for 'source: envoyStrictDns' and 'source: envoyLogicalDns'."
-            );
-        }
-        if (endpoints.Dns.RefreshRate <= TimeSpan.FromMilliseconds(1))
-        {
-            problems.Error("/spec/endpoints/dns/refreshRate", "out-of-range", "The refresh rate must be above 1ms; 5s is the default.");
-        }
-        else if (endpoints.Dns.RefreshRate < TimeSpan.FromSeconds(1))
-        {
-            problems.Warning(
-                "/spec/endpoints/dns/refreshRate",
-                "dns-refresh-too-fast",
-                "Every proxy asks the resolver more than once a second."
-            );
-        }
-
-        if (endpoints.Source == EndpointSource.EnvoyLogicalDns && endpoints.Hosts.Length != 1)
-        {
-            problems.Error(
-                "/spec/endpoints/hosts",
-                "logical-dns-one-host",
-                $"'envoyLogicalDns' takes exactly one host, here are {endpoints.Hosts.Length}; 'envoyStrictDns' takes many."
-            );
-        }
-        else if (endpoints.Source == EndpointSource.EnvoyStrictDns && endpoints.Hosts.Length == 0)
-        {
-            problems.Error("/spec/endpoints/hosts", "host-required", "'envoyStrictDns' needs at least one host to resolve.");
-        }
-        else if (endpoints.Source == EndpointSource.Static && endpoints.Static.Length == 0)
-        {
-            problems.Warning(
-                "/spec/endpoints/static",
-                "no-endpoints",
-                "The upstream has no endpoint: requests to it get 503, no healthy upstream."
-            );
-        }
-
-        var (list, pointer) = resolved ? (endpoints.Hosts, "/spec/endpoints/hosts") : (endpoints.Static, "/spec/endpoints/static");
-        var owners = new Dictionary<string, int>(StringComparer.Ordinal);
-        for (var i = 0; i < list.Length; i++)
-        {
-            EndpointValidator.Validate(list[i], $"{pointer}/{i}", resolved, problems);
-            if (!owners.TryAdd(list[i].DefaultId(), i))
-            {
-                problems.Error(
-                    $"{pointer}/{i}",
-                    "duplicate-endpoint",
-                    $"{list[i].DefaultId()} is listed at index {owners[list[i].DefaultId()]} already: Envoy would keep one of the two. Remove one, and add up the weights."
-                );
-            }
-        }
-        ValidateWeights(spec.LoadBalancing, list, pointer, problems);
-    }
-
-    private static void ValidateWeights(
-        LoadBalancingSpec loadBalancing,
-        IReadOnlyCollection<EndpointSpec> endpoints,
-        string pointer,
-        ProblemCollector problems
-    )
-    {
-        foreach (var priority in endpoints.GroupBy(e => e.Priority))
-        {
-            var sum = priority.Aggregate(BigInteger.Zero, (total, e) => total + e.Weight);
-            if (sum > uint.MaxValue)
-            {
-                problems.Error(
-                    pointer,
-                    "weight-sum",
-                    $"The weights of priority {priority.Key} add up to {sum}; Envoy counts to {uint.MaxValue}. Only their ratio matters: make them smaller."
-                );
-            }
-        }
-        if (loadBalancing.Policy == LoadBalancingAlgorithm.Random && endpoints.Select(e => e.Weight).Distinct().Count() > 1)
-        {
-            problems.Warning(
-                pointer,
-                "weights-ignored",
-                "The policy 'random' ignores weights: use 'roundRobin' or 'leastRequest' to have them count."
-            );
-        }
-        var priorities = endpoints.Select(e => e.Priority).Distinct().Order().ToList();
-        if (priorities.Count > 0 && priorities[^1] != priorities.Count - 1)
-        {
-            problems.Warning(
-                pointer,
-                "priority-gap",
-                $"The priorities {string.Join(", ", priorities)} are not 0 and up without a gap; they are published as 0 to {priorities.Count - 1}, which means the same."
-            );
         }
     }
 

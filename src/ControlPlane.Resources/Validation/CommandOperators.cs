@@ -7,7 +7,7 @@ namespace ControlPlane.Resources.Validation;
 /// Envoy's command operators (<c>%START_TIME%</c>, <c>%REQ(X-REQUEST-ID):36%</c>) in values of headers and formats of access logs. Envoy refuses a whole route
 /// table or listener for one that it does not know.
 /// </summary>
-internal static partial class CommandOperators
+public static partial class CommandOperators
 {
     /// <summary>Known to every supported Envoy, without parameters.</summary>
     private static readonly FrozenSet<string> Plain = Words(
@@ -67,7 +67,11 @@ internal static partial class CommandOperators
     );
 
     /// <summary>Checks a text with command operators.</summary>
-    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text)
+    /// <param name="problems">Takes what is wrong.</param>
+    /// <param name="pointer">Where the text stands.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="isExtended">Whether formatter extensions stand beside the text, whose operators are not known here.</param>
+    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text, bool isExtended = false)
     {
         for (var at = text.IndexOf('%', StringComparison.Ordinal); at >= 0; at = text.IndexOf('%', at))
         {
@@ -77,7 +81,7 @@ internal static partial class CommandOperators
             }
             else if (Operator().Match(text, at) is { Success: true } found)
             {
-                Check(problems, pointer, found);
+                Check(problems, pointer, found, isExtended);
                 at += found.Length;
             }
             else
@@ -96,7 +100,7 @@ internal static partial class CommandOperators
         }
     }
 
-    private static void Check(ProblemCollector problems, string pointer, Match found)
+    private static void Check(ProblemCollector problems, string pointer, Match found, bool isExtended)
     {
         var name = found.Groups["name"].Value;
         var hasParameter = found.Groups["parameter"].Length > 0;
@@ -134,7 +138,7 @@ internal static partial class CommandOperators
                 );
             }
         }
-        else if (!WithOptionalParameter.Contains(name))
+        else if (!isExtended && !WithOptionalParameter.Contains(name))
         {
             var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);
             problems.Error(

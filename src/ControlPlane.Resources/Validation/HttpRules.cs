@@ -153,8 +153,11 @@ internal static class HttpRules
     }
 
     /// <summary>A regular expression of Envoy.</summary>
-    public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern) =>
+    public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern)
+    {
         problems.NotEmpty(pointer, pattern);
+        problems.Re2(pointer, pattern ?? "");
+    }
 
     /// <summary>Raw configuration of an extension, which must say its type.</summary>
     public static void TypedConfig(this ProblemCollector problems, string pointer, JsonObject config)

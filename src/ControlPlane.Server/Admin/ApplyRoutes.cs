@@ -39,15 +39,15 @@ internal static class ApplyRoutes
             .RequireAuthorization(Access.Read);
     }
 
-    private static async Task<IResult> ApplyAsync(HttpContext http, ObjectWrites writes)
+    private static async Task<IResult> ApplyAsync(HttpContext http, ObjectWrites writes, CurrentState current)
     {
-        var (documents, problem) = await RequestBody.ReadManifestsAsync(http);
+        var (documents, problem) = await RequestBody.ReadManifestsAsync(http, current.Desired.Find);
         return problem ?? await writes.RunManyAsync(http, ChangesOf(documents), documents);
     }
 
-    private static async Task<IResult> ValidateAsync(HttpContext http, ObjectWrites writes)
+    private static async Task<IResult> ValidateAsync(HttpContext http, ObjectWrites writes, CurrentState current)
     {
-        var (documents, problem) = await RequestBody.ReadManifestsAsync(http);
+        var (documents, problem) = await RequestBody.ReadManifestsAsync(http, current.Desired.Find);
         if (problem is not null)
         {
             return problem;
@@ -62,9 +62,9 @@ internal static class ApplyRoutes
             );
     }
 
-    private static async Task<IResult> DiffAsync(HttpContext http, ObjectWrites writes)
+    private static async Task<IResult> DiffAsync(HttpContext http, ObjectWrites writes, CurrentState current)
     {
-        var (documents, problem) = await RequestBody.ReadManifestsAsync(http);
+        var (documents, problem) = await RequestBody.ReadManifestsAsync(http, current.Desired.Find);
         if (problem is not null)
         {
             return problem;
@@ -95,7 +95,7 @@ internal static class ApplyRoutes
 
     // An object that was read here and is sent back carries the state that its author saw. Another server's number means nothing and is an unknown state.
     private static long? ExpectedBy(ManifestDocument document) =>
-        document.ResourceVersion is null ? null
+        document.ResourceVersion is null ? document.RestoredFrom
         : long.TryParse(document.ResourceVersion, NumberStyles.None, CultureInfo.InvariantCulture, out var revision) ? revision
         : -1;
 }

@@ -41,7 +41,10 @@ internal sealed class Patch
         {
             if (mediaType == OperationsType)
             {
-                return JsonSerializer.Deserialize<JsonPatchDocument>(body.Span, ApiJson.Options) is { } operations
+                return
+                    JsonSerializer.Deserialize<JsonPatchDocument>(body.Span, ApiJson.Options) is { } operations
+                    // The library passes over what it does not know.
+                    && operations.Operations.TrueForAll(o => o.OperationType != OperationType.Invalid && o.path is not null)
                     ? (new Patch(null, operations), null)
                     : (null, NoOperations());
             }
@@ -65,9 +68,9 @@ internal sealed class Patch
     }
 
     /// <summary>Applies the patch to an object.</summary>
-    public (ManifestDocument? Document, ProblemResult? Problem) Apply(Manifest manifest)
+    public (ManifestDocument? Document, ProblemResult? Problem) Apply(StoredResource resource)
     {
-        JsonNode patched = JsonNode.Parse(CanonicalForm.Write(manifest))!;
+        JsonNode patched = JsonNode.Parse(CanonicalForm.Write(resource.Manifest))!;
         if (_merge is not null)
         {
             patched = Merge(patched, _merge)!;
@@ -77,7 +80,7 @@ internal sealed class Patch
             return (null, problem);
         }
 
-        return RequestBody.ReadPatched(Encoding.UTF8.GetBytes(patched.ToJsonString(ApiJson.Options)), manifest.Key);
+        return RequestBody.ReadPatched(Encoding.UTF8.GetBytes(patched.ToJsonString(ApiJson.Options)), resource);
     }
 
     /// <summary>RFC 7396, section 2: objects are merged member by member, null removes, anything else replaces.</summary>

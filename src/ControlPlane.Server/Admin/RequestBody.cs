@@ -12,13 +12,32 @@ internal static class RequestBody
 {
     private const string MediaTypes = "Send Content-Type: application/json or application/yaml.";
 
-    /// <summary>Reads all bytes. A body beyond the limit, or a client that sends too slowly, ends in a <see cref="BadHttpRequestException"/>.</summary>
+    /// <summary>Largest body in bytes.</summary>
+    public static readonly int MaxBytes = ReadLimits.Default.MaxBytes;
+
+    /// <summary>Reads all bytes.</summary>
+    /// <exception cref="BadHttpRequestException">The body is larger than <see cref="MaxBytes"/>. What else of it comes, Kestrel reads and drops for some seconds.</exception>
     public static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(HttpContext http)
     {
         var reader = http.Request.BodyReader;
-        while (true)
+        var stop = http.RequestAborted;
+        // A read that is cancelled by its token leaves the reader unable to drop the rest.
+        await using var registration = stop.Register(reader.CancelPendingRead);
+        while (http.Request.ContentLength is not { } length || length <= MaxBytes)
         {
-            var result = await reader.ReadAsync(http.RequestAborted);
+            var result = await reader.ReadAsync(CancellationToken.None);
+            if (result.IsCanceled)
+            {
+                reader.AdvanceTo(result.Buffer.End);
+                throw new OperationCanceledException(stop);
+            }
+
+            if (result.Buffer.Length > MaxBytes)
+            {
+                reader.AdvanceTo(result.Buffer.End);
+                break;
+            }
+
             if (result.IsCompleted)
             {
                 var bytes = result.Buffer.ToArray();
@@ -28,33 +47,44 @@ internal static class RequestBody
 
             reader.AdvanceTo(result.Buffer.Start, result.Buffer.End);
         }
+
+        throw new BadHttpRequestException("The body is too large.", StatusCodes.Status413PayloadTooLarge);
     }
 
     /// <summary>Reads any number of objects.</summary>
-    public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(HttpContext http)
+    /// <param name="http">The request.</param>
+    /// <param name="stored">Gives an object as it is stored, to take secrets from that the body shows as kept.</param>
+    public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(
+        HttpContext http,
+        Func<ResourceKey, StoredResource?> stored
+    )
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
             return ([], Unsupported(http));
         }
 
-        return Check(ManifestReader.Read(await ReadBytesAsync(http), format), hasText: true);
+        return Check(ManifestReader.Read(await ReadBytesAsync(http), format, stored: stored), hasText: true);
     }
 
     /// <summary>Reads the one object that the URL names; kind and name may be left out of the body.</summary>
-    public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(HttpContext http, ResourceKey key)
+    public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(
+        HttpContext http,
+        ResourceKey key,
+        Func<ResourceKey, StoredResource?> stored
+    )
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
             return (null, Unsupported(http));
         }
 
-        return CheckOne(await ReadBytesAsync(http), format, key, hasText: true);
+        return CheckOne(await ReadBytesAsync(http), format, key, stored, hasText: true);
     }
 
     /// <summary>Reads an object from a document that was made here, by a patch: places in it mean nothing to the client.</summary>
-    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, ResourceKey key) =>
-        CheckOne(json, ManifestFormat.Json, key, hasText: false);
+    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, StoredResource resource) =>
+        CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
 
     /// <summary>The answer to a media type that holds no objects.</summary>
     public static ProblemResult Unsupported(HttpContext http)
@@ -85,10 +115,11 @@ internal static class RequestBody
         ReadOnlyMemory<byte> bytes,
         ManifestFormat format,
         ResourceKey key,
+        Func<ResourceKey, StoredResource?> stored,
         bool hasText
     )
     {
-        var (documents, problem) = Check(ManifestReader.Read(bytes, format, key), hasText);
+        var (documents, problem) = Check(ManifestReader.Read(bytes, format, key, stored: stored), hasText);
         return problem is null ? (documents[0], null) : (null, problem);
     }
 

@@ -97,14 +97,15 @@ internal static class ResourceRoutes
 
     public static async Task<IResult> PutAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
     {
-        var (document, problem) = await RequestBody.ReadManifestAsync(http, key);
+        var (document, problem) = await RequestBody.ReadManifestAsync(http, key, current.Desired.Find);
         if (problem is not null)
         {
             return problem;
         }
 
         problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key) is not null, out var expected);
-        return problem ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected), document);
+        return problem
+            ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected ?? document.RestoredFrom), document);
     }
 
     public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
@@ -128,7 +129,7 @@ internal static class ResourceRoutes
                 return problem;
             }
 
-            (var document, problem) = patch!.Apply(resource.Manifest);
+            (var document, problem) = patch!.Apply(resource);
             if (problem is not null)
             {
                 return problem;

@@ -142,23 +142,26 @@ public sealed class ConnectedNodes
         var deliveries = new List<NodeDelivery>();
         foreach (var (identity, streams) in Streams())
         {
-            Delivery? worst = null;
-            foreach (var stream in streams)
+            var delivery = WorstOf(streams, type, name);
+            if (delivery.State != DeliveryState.None)
             {
-                var delivery = stream.DeliveryOf(type, name);
-                if (delivery.State != DeliveryState.None && (worst is null || Rank(delivery.State) > Rank(worst.Value.State)))
-                {
-                    worst = delivery;
-                }
-            }
-
-            if (worst is { } found)
-            {
-                deliveries.Add(new NodeDelivery(identity, found));
+                deliveries.Add(new NodeDelivery(identity, delivery));
             }
         }
 
         return deliveries;
+    }
+
+    /// <summary>How far a resource got with one node.</summary>
+    public Delivery DeliveryOf(string nodeId, ResourceType type, string name)
+    {
+        DiscoveryStream[] streams;
+        lock (_lock)
+        {
+            streams = _nodes.TryGetValue(nodeId, out var entry) ? [.. entry.Streams] : [];
+        }
+
+        return WorstOf(streams, type, name);
     }
 
     /// <summary>
@@ -304,6 +307,21 @@ public sealed class ConnectedNodes
             Streams = [.. streams.Select(stream => stream.Status(now))],
             DisconnectedAt = disconnectedAt,
         };
+    }
+
+    private static Delivery WorstOf(DiscoveryStream[] streams, ResourceType type, string name)
+    {
+        Delivery worst = default;
+        foreach (var stream in streams)
+        {
+            var delivery = stream.DeliveryOf(type, name);
+            if (Rank(delivery.State) > Rank(worst.State))
+            {
+                worst = delivery;
+            }
+        }
+
+        return worst;
     }
 
     private static int Rank(DeliveryState state) =>

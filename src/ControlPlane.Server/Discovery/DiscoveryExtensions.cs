@@ -1,4 +1,16 @@
+using Envoy.Service.Cluster.V3;
+using Envoy.Service.Discovery.V3;
+using Envoy.Service.Endpoint.V3;
+using Envoy.Service.Extension.V3;
+using Envoy.Service.Listener.V3;
+using Envoy.Service.Route.V3;
+using Envoy.Service.Runtime.V3;
+using Envoy.Service.Secret.V3;
+using Envoy.Service.Status.V3;
 using Grpc.AspNetCore.Server.Model;
+using Grpc.Health.V1;
+using Grpc.HealthCheck;
+using Grpc.Reflection;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -25,7 +37,26 @@ public static class DiscoveryExtensions
         services.AddSingleton<DiscoveryServer>();
         services.AddSingleton<DiscoveryService>();
         services.AddHostedService(provider => provider.GetRequiredService<DiscoveryServer>());
+        services.AddSingleton<ClientStatusService>();
+        services.AddSingleton<HealthServiceImpl>();
+        services.AddSingleton(
+            new ReflectionServiceImpl(
+                AggregatedDiscoveryService.Descriptor,
+                ClusterDiscoveryService.Descriptor,
+                EndpointDiscoveryService.Descriptor,
+                ListenerDiscoveryService.Descriptor,
+                RouteDiscoveryService.Descriptor,
+                ScopedRoutesDiscoveryService.Descriptor,
+                VirtualHostDiscoveryService.Descriptor,
+                SecretDiscoveryService.Descriptor,
+                RuntimeDiscoveryService.Descriptor,
+                ExtensionConfigDiscoveryService.Descriptor,
+                ClientStatusDiscoveryService.Descriptor,
+                Health.Descriptor
+            )
+        );
         services.AddGrpc();
+        services.AddGrpcReflection();
         services
             .AddOptions<Grpc.AspNetCore.Server.GrpcServiceOptions>()
             .Configure<Microsoft.Extensions.Options.IOptions<DiscoveryOptions>>(
@@ -40,10 +71,14 @@ public static class DiscoveryExtensions
         return services;
     }
 
-    /// <summary>Maps the discovery services.</summary>
+    /// <summary>Maps the discovery services, polling, client status, gRPC health and reflection.</summary>
     public static IEndpointRouteBuilder MapDiscovery(this IEndpointRouteBuilder endpoints)
     {
         endpoints.MapGrpcService<DiscoveryService>();
+        endpoints.MapGrpcService<ClientStatusService>();
+        endpoints.MapGrpcService<HealthServiceImpl>();
+        endpoints.MapGrpcReflectionService();
+        PollingDiscovery.Map(endpoints);
         return endpoints;
     }
 

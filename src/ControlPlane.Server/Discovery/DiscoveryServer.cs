@@ -6,6 +6,8 @@ using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Server.Telemetry;
 using Grpc.Core;
+using Grpc.Health.V1;
+using Grpc.HealthCheck;
 using Microsoft.Extensions.Options;
 
 namespace ControlPlane.Server.Discovery;
@@ -17,17 +19,19 @@ namespace ControlPlane.Server.Discovery;
 public delegate string? NodeAuthorizer(NodeIdentity node, X509Certificate2? certificate);
 
 /// <summary>All streams of the process, and what they share: who may enter, the clock that ends their waits, and their end.</summary>
-internal sealed partial class DiscoveryServer : BackgroundService
+internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecycleService
 {
     private static readonly TimeSpan SweepPeriod = TimeSpan.FromMilliseconds(250);
 
     private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
     private readonly SemaphoreSlim _connecting;
     private readonly NodeAuthorizer _authorize;
+    private readonly HealthServiceImpl _health;
     private readonly ConvergenceTracker? _convergence;
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
+    private volatile bool _isStopping;
 
     public DiscoveryServer(
         CurrentSnapshots snapshots,
@@ -35,6 +39,7 @@ internal sealed partial class DiscoveryServer : BackgroundService
         DiscoveryMetrics metrics,
         IOptions<DiscoveryOptions> options,
         TimeProvider time,
+        HealthServiceImpl health,
         ILogger<DiscoveryServer> logger,
         NodeAuthorizer? authorize = null,
         ConvergenceTracker? convergence = null
@@ -46,6 +51,7 @@ internal sealed partial class DiscoveryServer : BackgroundService
         Options = options.Value;
         Time = time;
         IdentifierLength = Encoding.UTF8.GetByteCount(Options.Identifier);
+        _health = health;
         _logger = logger;
         _authorize = authorize ?? ((_, _) => null);
         _convergence = convergence;
@@ -66,6 +72,9 @@ internal sealed partial class DiscoveryServer : BackgroundService
 
     public int IdentifierLength { get; }
 
+    /// <summary>Streams that are open, those that have not said who they are included.</summary>
+    public int StreamCount => Volatile.Read(ref _openStreams);
+
     public long NextStreamId() => Interlocked.Increment(ref _lastStreamId);
 
     public string? Authorize(NodeIdentity node, X509Certificate2? certificate) => _authorize(node, certificate);
@@ -80,6 +89,12 @@ internal sealed partial class DiscoveryServer : BackgroundService
     )
     {
         var cancellationToken = context.CancellationToken;
+        if (_isStopping)
+        {
+            // The listener is still open while the others' streams are ended: whoever asks again goes to another server, or comes back later.
+            throw new RpcException(new Status(StatusCode.Unavailable, "This server is shutting down."));
+        }
+
         if (Interlocked.Increment(ref _openStreams) > Options.MaxStreams)
         {
             Interlocked.Decrement(ref _openStreams);
@@ -169,6 +184,18 @@ internal sealed partial class DiscoveryServer : BackgroundService
         }
     }
 
+    /// <summary>Ends a node's streams, each once it has been sent a response; the node reconnects at once.</summary>
+    public void EndStreamsOf(string nodeId)
+    {
+        foreach (var (_, stream) in _streams)
+        {
+            if (stream.Node?.Id == nodeId)
+            {
+                stream.End();
+            }
+        }
+    }
+
     /// <summary>The groups of nodes changed: moves each stream whose node now has another view.</summary>
     public void ReassignNodes()
     {
@@ -182,7 +209,30 @@ internal sealed partial class DiscoveryServer : BackgroundService
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await Task.WhenAll(PushChangesAsync(stoppingToken), SweepAsync(stoppingToken));
+        await Task.WhenAll(ReportHealthAsync(stoppingToken), PushChangesAsync(stoppingToken), SweepAsync(stoppingToken));
+    }
+
+    /// <summary>gRPC health: serving from the first complete load to the shutdown.</summary>
+    private async Task ReportHealthAsync(CancellationToken stoppingToken)
+    {
+        const string Ads = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+        SetStatus(HealthCheckResponse.Types.ServingStatus.NotServing);
+        try
+        {
+            await Snapshots.Ready.WaitAsync(stoppingToken);
+            SetStatus(HealthCheckResponse.Types.ServingStatus.Serving);
+            await Task.Delay(Timeout.InfiniteTimeSpan, Time, stoppingToken);
+        }
+        catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
+        {
+            SetStatus(HealthCheckResponse.Types.ServingStatus.NotServing);
+        }
+
+        void SetStatus(HealthCheckResponse.Types.ServingStatus status)
+        {
+            _health.SetStatus("", status);
+            _health.SetStatus(Ads, status);
+        }
     }
 
     /// <summary>
@@ -243,10 +293,13 @@ internal sealed partial class DiscoveryServer : BackgroundService
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested) { }
     }
 
-    /// <summary>Ends the streams one after another, before Kestrel would cut them all at once.</summary>
-    public override async Task StopAsync(CancellationToken cancellationToken)
+    /// <summary>
+    /// Ends the streams one after another. Before any service is stopped: Kestrel would wait for all of them to end by themselves, and then cut them all at
+    /// once.
+    /// </summary>
+    public async Task StoppingAsync(CancellationToken cancellationToken)
     {
-        await base.StopAsync(cancellationToken);
+        _isStopping = true;
         var streams = _streams.Values.ToArray();
         Random.Shared.Shuffle(streams);
         var started = Time.GetTimestamp();
@@ -255,12 +308,21 @@ internal sealed partial class DiscoveryServer : BackgroundService
             streams[i].End();
             var due = Options.ShutdownSpread * (i + 1) / streams.Length;
             var early = due - Time.GetElapsedTime(started);
-            if (early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
+            if (i < streams.Length - 1 && early > TimeSpan.FromMilliseconds(10) && !cancellationToken.IsCancellationRequested)
             {
                 await Task.Delay(early, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }
+
+    /// <inheritdoc/>
+    public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <inheritdoc/>
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     [LoggerMessage(EventId = 3001, Level = LogLevel.Debug, Message = "Stream {Stream} was cut off by its client")]
     private partial void LogGone(long stream);

@@ -26,7 +26,12 @@ internal ref struct WireReader(ReadOnlySequence<byte> message)
             return false;
         }
 
-        var tag = checked((uint)ReadVarint());
+        var tag = ReadVarint();
+        if (tag > uint.MaxValue)
+        {
+            throw Malformed();
+        }
+
         Field = (int)(tag >> 3);
         _wireType = (WireFormat.WireType)(tag & 7);
         return Field != 0 ? true : throw Malformed();

@@ -1,6 +1,7 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -39,11 +40,11 @@ internal static class PublishingExtensions
         });
         services.AddSingleton(provider =>
         {
-            var publisher = provider.GetRequiredService<SnapshotPublisher>();
+            var store = provider.GetRequiredService<IDesiredStateStore>();
             return new ReadinessCheck(
                 "store",
                 () =>
-                    publisher.IsStoreReachable
+                    store.IsReachable
                         ? (ReadinessState.Ok, "")
                         : (ReadinessState.Degraded, "the database does not answer: proxies are served from memory, writes are refused")
             );

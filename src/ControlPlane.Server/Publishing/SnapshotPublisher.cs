@@ -24,12 +24,16 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     /// <summary>After a change of anything but endpoints was published the next one waits this long, and is merged with what comes meanwhile.</summary>
     private static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Time is looked at this often, whatever the next change: the clock can be set, and an order may end years ahead, further than timers count.</summary>
+    private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
+
     private static readonly TimeSpan FirstLoadRetry = TimeSpan.FromSeconds(2);
 
     private readonly IDesiredStateStore _store;
     private readonly CurrentState _current;
     private readonly SnapshotViews _views;
     private readonly CurrentSnapshots _snapshots;
+    private readonly DiscoveryServer _discovery;
     private readonly SecretFiles _secrets;
     private readonly LastGoodFile _lastGood;
     private readonly PublishingMetrics _metrics;
@@ -51,6 +55,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         CurrentState current,
         SnapshotViews views,
         CurrentSnapshots snapshots,
+        DiscoveryServer discovery,
         SecretFiles secrets,
         LastGoodFile lastGood,
         PublishingMetrics metrics,
@@ -62,15 +67,13 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _current = current;
         _views = views;
         _snapshots = snapshots;
+        _discovery = discovery;
         _secrets = secrets;
         _lastGood = lastGood;
         _metrics = metrics;
         _time = time;
         _logger = logger;
     }
-
-    /// <summary>Whether the store answered the last time it was asked; false means that this server serves from memory.</summary>
-    public bool IsStoreReachable { get; private set; }
 
     /// <summary>Completes when every change up to a revision is in the snapshots that the streams of proxies read.</summary>
     internal async Task PublishedAsync(long revision, CancellationToken cancellationToken)
@@ -119,7 +122,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     {
         var changes = await _store.ReadChangesAsync(_current.Desired.Revision, cancellationToken);
         var whole = changes is null ? await _store.LoadAsync(cancellationToken) : null;
-        IsStoreReachable = true;
         lock (_lock)
         {
             var desired = _current.Desired;
@@ -177,7 +179,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             {
                 await _store.MigrateAsync(cancellationToken);
                 var state = await _store.LoadAsync(cancellationToken);
-                IsStoreReachable = true;
                 PutFirst(state);
                 LogLoaded(_logger, state.Documents.Count, state.Revision, _store.Description);
                 return;
@@ -218,7 +219,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         {
             if (revision <= _current.Desired.Revision)
             {
-                IsStoreReachable = true;
                 continue;
             }
 
@@ -229,7 +229,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             catch (StoreUnavailableException e)
             {
                 // The watch makes its connection anew and signals then: nothing is lost.
-                IsStoreReachable = false;
                 LogStoreUnavailable(_logger, _store.Description, e.Message);
             }
         }
@@ -255,7 +254,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                     Put(_current.Desired, null, due, [], []);
                 }
 
-                wait = _due.TryPeek(out _, out var next) ? next - now : null;
+                wait = _due.TryPeek(out _, out var next) ? TimeSpan.FromTicks(Math.Min((next - now).Ticks, LongestWait.Ticks)) : null;
             }
 
             var signalled = _timerSignal.Reader.WaitToReadAsync(cancellationToken).AsTask();
@@ -366,6 +365,10 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         {
             using var span = Tracing.StartPublish(origin.Trace, _current.Desired.Revision);
             _views.Publish(_snapshots, changed, origin.CommittedAt);
+            if (changed.Any(k => k.Kind == ResourceKind.NodeGroup))
+            {
+                _discovery.ReassignNodes();
+            }
         }
     }
 

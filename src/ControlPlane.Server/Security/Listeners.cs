@@ -26,9 +26,6 @@ internal sealed record ListenerMetadata(Listener Listener);
 /// <summary>Kestrel's configuration: two listeners, their TLS and their limits.</summary>
 internal static class Listeners
 {
-    /// <summary>Largest request body of the API in bytes.</summary>
-    public const int MaxBodyBytes = 10 * 1024 * 1024;
-
     /// <summary>Puts endpoints behind the API's door.</summary>
     public static TBuilder OnAdminListener<TBuilder>(this TBuilder builder)
         where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Admin));
@@ -46,7 +43,8 @@ internal static class Listeners
 
         kestrel.AddServerHeader = false;
         var limits = kestrel.Limits;
-        limits.MaxRequestBodySize = MaxBodyBytes;
+        // The API has its own limit. With Kestrel's, a client that is still sending would see its connection reset in place of the answer.
+        limits.MaxRequestBodySize = null;
         limits.MaxRequestHeadersTotalSize = 32 * 1024;
         limits.MaxRequestHeaderCount = 100;
         limits.MaxRequestLineSize = 8 * 1024;

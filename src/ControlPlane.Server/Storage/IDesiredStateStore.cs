@@ -16,6 +16,9 @@ public interface IDesiredStateStore : IAsyncDisposable
     /// <summary>Name and place for people, without credentials, for example <c>sqlite:data/controlplane.db</c>.</summary>
     string Description { get; }
 
+    /// <summary>Whether the database answered the last time that it was asked or listened to.</summary>
+    bool IsReachable { get; }
+
     /// <summary>Creates or migrates the schema, under a lock so that several servers may start at once.</summary>
     Task MigrateAsync(CancellationToken cancellationToken);
 

@@ -25,6 +25,8 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     private static readonly TimeSpan FirstReconnectDelay = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LastReconnectDelay = TimeSpan.FromSeconds(5);
 
+    private volatile bool _isReachable;
+
     /// <summary>Sets what both kinds of store need.</summary>
     protected SqlDesiredStateStore(string description, TimeProvider time, ILogger logger)
     {
@@ -315,6 +317,9 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
         });
 
     /// <inheritdoc/>
+    public bool IsReachable => _isReachable;
+
+    /// <inheritdoc/>
     public async IAsyncEnumerable<long> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
         // Holds the newest revision only: whoever reads slowly gets several commits as one signal.
@@ -359,6 +364,7 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
                                 delay = FirstReconnectDelay;
                             }
 
+                            _isReachable = true;
                             signal(revision);
                         },
                         cancellationToken
@@ -413,10 +419,18 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     {
         try
         {
-            return await operation();
+            var result = await operation();
+            _isReachable = true;
+            return result;
         }
-        catch (Exception e) when (e is not StoreUnavailableException && WhyUnavailable(e) is { } reason)
+        catch (StoreUnavailableException)
         {
+            _isReachable = false;
+            throw;
+        }
+        catch (Exception e) when (WhyUnavailable(e) is { } reason)
+        {
+            _isReachable = false;
             throw new StoreUnavailableException($"{Description}: {reason}", e);
         }
     }

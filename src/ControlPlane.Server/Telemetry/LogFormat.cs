@@ -1,3 +1,6 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
 namespace ControlPlane.Server.Telemetry;
 
 /// <summary>How log lines look on the console.</summary>
@@ -34,6 +37,8 @@ internal static class LoggingExtensions
             {
                 json.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z'";
                 json.UseUtcTimestamp = true;
+                // No browser reads it: a quotation mark needs no more than a backslash.
+                json.JsonWriterOptions = new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
                 // Trace and span ids are in the scopes.
                 json.IncludeScopes = true;
             }),

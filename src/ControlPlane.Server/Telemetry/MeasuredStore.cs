@@ -11,6 +11,9 @@ internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metri
     public string Description => inner.Description;
 
     /// <inheritdoc/>
+    public bool IsReachable => inner.IsReachable;
+
+    /// <inheritdoc/>
     public Task MigrateAsync(CancellationToken cancellationToken) =>
         Measure(
             "migrate",

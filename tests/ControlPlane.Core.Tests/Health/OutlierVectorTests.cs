@@ -238,7 +238,7 @@ public sealed class OutlierVectorTests
 
         Assert.Equal([true, false, false, false, false], envoy);
         Assert.DoesNotContain(true, grpc);
-        EnvoyOutlierDetection.FailurePercentage(Envoy, isGrpc: false, counts[..4], new bool[4], grpc);
+        EnvoyOutlierDetection.FailurePercentage(Envoy, isGrpc: false, counts.AsSpan(0, 4), new bool[4], grpc);
         Assert.DoesNotContain(true, grpc); // four of the five that it wants
     }
 

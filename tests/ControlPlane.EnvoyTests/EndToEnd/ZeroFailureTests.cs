@@ -37,9 +37,10 @@ public sealed class ZeroFailureTests
             var upstream = Edge.Key(ResourceKind.Upstream, $"{generation}000");
             await server.Client.PutAsync(upstream, edge.Upstream(upstream.Name, edge.Backends));
             await server.Client.OrderAsync(
-                ResourceKey.Sub(ResourceKind.Endpoint, upstream.Name, $"127.0.0.1:{edge.Backends[round % 4].Port}"),
+                upstream.Name,
+                $"127.0.0.1:{edge.Backends[round % 4].Port}",
                 "drain",
-                "round " + round
+                new Resources.Api.EndpointOrder { Reason = "round " + round }
             );
             await server.Client.PutAsync(upstream, edge.Upstream(upstream.Name, edge.Backends.Skip(1)));
 
@@ -48,7 +49,10 @@ public sealed class ZeroFailureTests
             await server.Client.PutAsync(Edge.Key(ResourceKind.RouteTable, "edge"), Routes(generation, $", timeout: {round % 5 + 10}s"));
             if (round % 5 == 2)
             {
-                await server.Client.PatchAsync(Edge.Key(ResourceKind.Listener, "edge"), Json($$$"""{"spec":{"bufferLimitBytes":{{{32768 + round}}}}}"""));
+                await server.Client.PatchAsync(
+                    Edge.Key(ResourceKind.Listener, "edge"),
+                    Json($$$"""{"spec":{"bufferLimitBytes":{{{32768 + round}}}}}""")
+                );
             }
 
             // The table moves to 300 new upstreams at once, and the old ones go.

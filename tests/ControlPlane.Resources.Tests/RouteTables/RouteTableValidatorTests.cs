@@ -47,6 +47,7 @@ public sealed class RouteTableValidatorTests
     [InlineData("match: {pathSeparatedPrefix: /}, upstream: a", "/match/pathSeparatedPrefix", "invalid-path")]
     [InlineData("match: {pathSeparatedPrefix: /a/}, upstream: a", "/match/pathSeparatedPrefix", "invalid-path")]
     [InlineData("match: {regex: ''}, upstream: a", "/match/regex", "empty-text")]
+    [InlineData("match: {regex: '(?=a)'}, upstream: a", "/match/regex", "invalid-regex")]
     [InlineData("match: {pathTemplate: '/{x}/{x}'}, upstream: a", "/match/pathTemplate", "invalid-path-template")]
     [InlineData("match: {prefix: /, methods: [get]}, upstream: a", "/match/methods/0", "invalid-method")]
     [InlineData("match: {prefix: /, methods: ['GET|PUT']}, upstream: a", "/match/methods/0", "invalid-method")]
@@ -171,6 +172,7 @@ public sealed class RouteTableValidatorTests
 
     [Theory]
     [InlineData("match: {regex: /a, caseSensitive: false}, upstream: a", "/match/caseSensitive", "no-effect")]
+    [InlineData("match: {prefix: /}, upstream: a, responseHeaders: {remove: [Server]}", "/responseHeaders", "server-header")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [5xxx]}", "/retry/on/0", "unknown-retry-condition")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [retriable-status-codes]}", "/retry/statusCodes", "no-effect")]
     [InlineData("match: {prefix: /}, upstream: a, retry: {on: [retriable-headers]}", "/retry/headers", "no-effect")]

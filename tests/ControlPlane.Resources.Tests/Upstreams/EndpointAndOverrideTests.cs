@@ -40,6 +40,7 @@ public sealed class EndpointAndOverrideTests
         "/spec/expiresAt",
         "expires-before-start"
     )]
+    [InlineData("action: drain\nreason: x\nstartedAt: 9999-12-31T23:59:59Z", "/spec/startedAt", "out-of-range")]
     public void An_order_without_reason_or_duration_is_refused(string yaml, string pointer, string code) =>
         SpecText.HasProblem(ResourceKind.Override, yaml, pointer, code, ProblemSeverity.Error);
 }

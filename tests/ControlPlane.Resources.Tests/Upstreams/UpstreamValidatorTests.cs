@@ -179,6 +179,11 @@ public sealed class UpstreamValidatorTests
             { "health: { checks: [{ tcp: { receive: [{ hex: abc }] } }] }", "/spec/health/checks/0/tcp/receive/0/hex", "invalid-hex" },
             { "health: { checks: [{ tcp: {}, interval: 0s }] }", "/spec/health/checks/0/interval", "out-of-range" },
             { "health: { checks: [{ tcp: {}, rise: 0 }] }", "/spec/health/checks/0/rise", "out-of-range" },
+            {
+                "health: { checks: [{ tcp: {}, interval: 500h, timeout: 500h, fall: 4294967295 }] }",
+                "/spec/health/checks/0/fall",
+                "out-of-range"
+            },
             { "health: { checks: [{ tcp: {}, fall: 0 }] }", "/spec/health/checks/0/fall", "out-of-range" },
             { "health: { checks: [{ tcp: {}, edgeInterval: 6s }] }", "/spec/health/checks/0/edgeInterval", "edge-interval-order" },
             { "health: { checks: [{ tcp: {}, port: 70000 }] }", "/spec/health/checks/0/port", "out-of-range" },
@@ -287,6 +292,11 @@ public sealed class UpstreamValidatorTests
                 "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80 }], dns: { refreshRate: 1ms } }",
                 "/spec/endpoints/dns/refreshRate",
                 "out-of-range"
+            },
+            {
+                "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80, additionalAddresses: [{ address: 10.0.1.1, port: 80 }] }] }",
+                "/spec/endpoints/hosts/0/additionalAddresses",
+                "not-for-this-source"
             },
             { "{ source: envoyStrictDns, hosts: [{ address: 'unix:/a' }] }", "/spec/endpoints/hosts/0/address", "invalid-address" },
             {

@@ -1,6 +1,7 @@
 using System.Runtime.Versioning;
 using ControlPlane.Resources;
 using ControlPlane.Server.Storage;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
@@ -113,27 +114,29 @@ public sealed class LastGoodFileTests : IAsyncDisposable
         var damaged = cut > 0 ? text[..^cut] : text.Replace(replace.Split('=')[0], replace.Split('=')[1], StringComparison.Ordinal);
         Assert.NotEqual(text, damaged);
         await File.WriteAllTextAsync(FilePath, damaged, Cancellation);
-        var log = new RecordingLogger<LastGoodFile>();
+        using var log = new LogRecorder();
+        using var file = Open(log);
 
-        Assert.True(await new LastGoodFile(FilePath, _time, log).LoadAsync(Cancellation) is null, $"A file that is {damage} was used.");
-        Assert.Equal(1111, Assert.Single(log.Events).Id.Id);
+        Assert.True(await file.LoadAsync(Cancellation) is null, $"A file that is {damage} was used.");
+        Assert.Contains("is not used", await log.FirstAsync(2111), StringComparison.Ordinal);
     }
 
     [Fact]
     public async Task A_folder_that_cannot_be_written_is_reported_and_stops_nothing()
     {
         await File.WriteAllTextAsync(Path.Combine(_folder.FullName, "data"), "a file where the folder should be", Cancellation);
-        var log = new RecordingLogger<LastGoodFile>();
-        using var file = new LastGoodFile(FilePath, _time, log);
+        using var log = new LogRecorder();
+        using var file = Open(log);
 
         await file.StartAsync(Cancellation);
         file.Offer(1, [Document("a")]);
         await file.StopAsync(Cancellation);
 
-        Assert.Equal(1112, Assert.Single(log.Events).Id.Id);
+        Assert.Contains("could not be written", await log.FirstAsync(2112), StringComparison.Ordinal);
     }
 
-    private LastGoodFile Open() => new(FilePath, _time, NullLogger<LastGoodFile>.Instance);
+    private LastGoodFile Open(LogRecorder? log = null) =>
+        new(FilePath, _time, log is null ? NullLogger<LastGoodFile>.Instance : new LoggerFactory([log]).CreateLogger<LastGoodFile>());
 
     private async Task StopAfterAsync(Action action)
     {

@@ -150,6 +150,21 @@ public sealed class SqliteDesiredStateStoreTests(PostgresFixture postgres) : Des
     }
 
     [Fact]
+    public async Task A_file_that_is_moved_away_is_told_and_not_replaced_by_an_empty_one()
+    {
+        await CommitAsync(0, [Document("a")]);
+        var elsewhere = Path.Combine(_folder.FullName, "elsewhere.db");
+        File.Move(FilePath, elsewhere);
+
+        var moved = await Assert.ThrowsAsync<StoreUnavailableException>(() => Store.CommitAsync(Batch(1, [Document("a")]), Cancellation));
+
+        Assert.Contains("missing", moved.Message, StringComparison.Ordinal);
+        Assert.False(File.Exists(FilePath));
+        File.Move(elsewhere, FilePath);
+        await CommitAsync(1, [Document("a")]);
+    }
+
+    [Fact]
     public async Task Reading_a_file_that_does_not_exist_does_not_make_it()
     {
         var path = Path.Combine(_folder.FullName, "missing.db");

@@ -121,9 +121,9 @@ internal static class HeaderRules
 
     private static void CheckText(string format, string tail, bool extensible, MessagePath path)
     {
-        if (SubstitutionFormat.Explain(format, extensible) is { } fault)
+        if (format.Contains('%', StringComparison.Ordinal))
         {
-            path.Error(tail, "invalid-format", fault);
+            path.Problems.CommandOperatorsIn(path.Pointer + tail, format, extensible);
         }
     }
 }

@@ -1,3 +1,5 @@
+using ControlPlane.Resources.RouteTables;
+using ControlPlane.Resources.Validation;
 using Envoy.Type.Matcher.V3;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
 using UriTemplateMatch = Envoy.Extensions.Path.Match.UriTemplate.V3.UriTemplateMatchConfig;
@@ -8,41 +10,21 @@ namespace ControlPlane.Core.Compilation.Rules;
 /// <summary>Regular expressions and path templates.</summary>
 internal static class MatcherRules
 {
-    /// <summary>Envoy's default of the runtime key <c>re2.max_program_size.error_level</c>.</summary>
-    private const int MaxProgramSize = 100;
-
     public static IEnumerable<MessageRule> All() =>
         [
-            On<RegexMatcher>((m, path) => CheckRegex(m.Regex, path)),
-            On<XdsRegexMatcher>((m, path) => CheckRegex(m.Regex, path)),
+            On<RegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
+            On<XdsRegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
             On<RegexMatchAndSubstitute>(CheckSubstitution),
             On<UriTemplateMatch>(
                 (m, path) =>
                 {
-                    if (UriTemplateSyntax.Explain(m.PathTemplate) is { } fault)
+                    if (PathTemplate.ExplainMatch(m.PathTemplate, out _) is { } fault)
                     {
                         path.Error("/pathTemplate", "invalid-path-template", fault);
                     }
                 }
             ),
         ];
-
-    private static void CheckRegex(string regex, MessagePath path)
-    {
-        var check = Re2Syntax.Check(regex);
-        if (check.Fault is { } fault)
-        {
-            path.Error("/regex", "invalid-regex", fault);
-        }
-        else if (check.ProgramSize > MaxProgramSize)
-        {
-            path.Warning(
-                "/regex",
-                "regex-size",
-                $"The expression compiles to about {check.ProgramSize} steps; Envoy refuses more than {MaxProgramSize}, unless its runtime raises re2.max_program_size.error_level. Simplify it, or raise the limit in the bootstrap."
-            );
-        }
-    }
 
     private static void CheckSubstitution(RegexMatchAndSubstitute rewrite, MessagePath path)
     {

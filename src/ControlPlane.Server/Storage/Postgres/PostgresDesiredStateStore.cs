@@ -103,6 +103,12 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
             await takeLock.ExecuteNonQueryAsync(cancellationToken);
             try
             {
+                await using var findSchema = new NpgsqlCommand("SELECT current_schema()", connection);
+                if (await findSchema.ExecuteScalarAsync(cancellationToken) is not string schema)
+                {
+                    throw new StoreUnavailableException($"{Description}: no schema of the search path exists; create it");
+                }
+
                 return await Task.Run(
                     () =>
                     {
@@ -112,6 +118,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
                                 typeof(PostgresDesiredStateStore).Assembly,
                                 name => name.Contains(".Postgres.Migrations.", StringComparison.Ordinal)
                             )
+                            .JournalToPostgresqlTable(schema, "controlplane_migrations")
                             .WithTransaction()
                             .WithVariablesDisabled()
                             .LogToNowhere()
@@ -256,6 +263,8 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
             await copy.CompleteAsync(cancellationToken);
         }
 
+        await using var analyze = new NpgsqlCommand("ANALYZE revisions, history, documents", connection) { CommandTimeout = 600 };
+        await analyze.ExecuteNonQueryAsync(cancellationToken);
         await using var notify = new NpgsqlCommand($"SELECT pg_notify('{Channel}', revision::text) FROM head", connection);
         await notify.ExecuteNonQueryAsync(cancellationToken);
         await transaction.CommitAsync(cancellationToken);
@@ -407,7 +416,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     /// <summary>Waits for an operation until it has ended or said that the answer has begun, but no longer; what is abandoned ends by itself.</summary>
     private async Task<T> PatientlyAsync<T>(Func<Action, Task<T>> operation, TimeSpan patience)
     {
-        var answered = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        var answered = new TaskCompletionSource();
         var running = operation(() => answered.TrySetResult());
         await Task.WhenAny(running, answered.Task).WaitAsync(patience, Time);
         return await running;

@@ -43,8 +43,20 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
     }
 
     /// <inheritdoc/>
-    public override Task MigrateAsync(CancellationToken cancellationToken) =>
-        WriteAsync(
+    public override async Task MigrateAsync(CancellationToken cancellationToken)
+    {
+        // Only here is a file made: one that goes missing later is told, and not replaced by an empty one. One that exists is left to SQLite: to close another
+        // handle on it would drop the locks that SQLite holds.
+        if (!File.Exists(_path))
+        {
+            await TranslateAsync(async () =>
+            {
+                await PrivateFile.Open(_path, FileMode.OpenOrCreate).DisposeAsync();
+                return true;
+            });
+        }
+
+        await WriteAsync(
             writer =>
             {
                 var result = DeployChanges
@@ -53,6 +65,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
                         typeof(SqliteDesiredStateStore).Assembly,
                         name => name.Contains(".Sqlite.Migrations.", StringComparison.Ordinal)
                     )
+                    .JournalToSqliteTable("controlplane_migrations")
                     .WithTransaction()
                     .WithVariablesDisabled()
                     .LogToNowhere()
@@ -62,6 +75,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
             },
             cancellationToken
         );
+    }
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()
@@ -184,7 +198,15 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
         await _writing.WaitAsync(cancellationToken);
         try
         {
-            _writer ??= await TranslateAsync(() => Task.FromResult(Writer.Open(_path, _connectionString, _maximumPages)));
+            // SQLite would go on writing to a file that has lost its name, and all of it would be gone with the process.
+            if (!File.Exists(_path))
+            {
+                throw new StoreUnavailableException(
+                    $"{Description}: the file is missing; put it back, or restart the server to begin with a new one"
+                );
+            }
+
+            _writer ??= await TranslateAsync(() => Task.FromResult(Writer.Open(_connectionString, _maximumPages)));
             return await TranslateAsync(() => write(_writer));
         }
         catch
@@ -244,10 +266,9 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
 
         public SqliteConnection Connection { get; }
 
-        /// <summary>Opens the file, and creates it for its owner alone: secrets may be stored inline.</summary>
-        public static Writer Open(string path, string connectionString, long? maximumPages)
+        /// <summary>Opens the file, which must exist.</summary>
+        public static Writer Open(string connectionString, long? maximumPages)
         {
-            PrivateFile.Open(path, FileMode.OpenOrCreate).Dispose();
             var connection = new SqliteConnection(connectionString + ";Pooling=False");
             try
             {

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using Google.Protobuf;
@@ -35,6 +36,17 @@ public sealed class UpstreamScenarioTests
             published["nextChange"] = lifecycle.NextChange;
         }
         scenario.Verify("published", published);
+    }
+
+    [Theory]
+    [MemberData(nameof(Scenarios))]
+    public void What_is_stored_reads_back_as_the_same_object(string name)
+    {
+        foreach (var manifest in Scenario.Read(Folder, name).Manifests)
+        {
+            var stored = CanonicalForm.Write(manifest);
+            Assert.Equal(stored, CanonicalForm.Write(CanonicalForm.Read(stored)));
+        }
     }
 
     private static Dictionary<string, T> Parts<T>(Scenario scenario)

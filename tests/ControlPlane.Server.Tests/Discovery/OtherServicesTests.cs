@@ -1,0 +1,170 @@
+using System.Net;
+using System.Text;
+using System.Text.Json;
+using ControlPlane.Core.Discovery;
+using ControlPlane.Core.Snapshots;
+using ControlPlane.TestKit;
+using Envoy.Admin.V3;
+using Envoy.Service.Status.V3;
+using Grpc.Core;
+using Grpc.Health.V1;
+using Grpc.Reflection.V1Alpha;
+using static ControlPlane.Core.Snapshots.ResourceType;
+
+namespace ControlPlane.Server.Tests.Discovery;
+
+/// <summary>What is served besides streams: polling, client status, health, reflection.</summary>
+public sealed class OtherServicesTests
+{
+    [Fact]
+    public async Task Polling_answers_with_the_resources_and_with_304_while_they_are_the_same()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        server.Publish(
+            Resources.Cluster("a"),
+            Resources.Cluster("b"),
+            Resources.Endpoints("a", 1),
+            Resources.Listener("l"),
+            Resources.Route("r", "a")
+        );
+        using var http = Http(server);
+
+        var (status, json) = await PostAsync(http, "clusters", """{"node":{"id":"n","cluster":"test","metadata":{"role":"edge"}}}""");
+        Assert.Equal(HttpStatusCode.OK, status);
+        Assert.Equal(Cluster.TypeUrl, json!.Value.GetProperty("typeUrl").GetString());
+        Assert.Equal(["a", "b"], json.Value.GetProperty("resources").EnumerateArray().Select(r => r.GetProperty("name").GetString()));
+        Assert.All(
+            json.Value.GetProperty("resources").EnumerateArray(),
+            r => Assert.Equal(Cluster.TypeUrl, r.GetProperty("@type").GetString())
+        );
+        var version = json.Value.GetProperty("versionInfo").GetString();
+
+        var same = $$$"""{"node":{"id":"n","cluster":"test"},"version_info":"{{{version}}}","unknown_field":{"x":1}}""";
+        Assert.Equal(HttpStatusCode.NotModified, (await PostAsync(http, "clusters", same)).Status);
+        server.Publish(Resources.Cluster("a", "2"));
+        Assert.Equal(HttpStatusCode.OK, (await PostAsync(http, "clusters", same)).Status);
+
+        (_, json) = await PostAsync(http, "endpoints", """{"node":{"id":"n"},"resource_names":["a","none"]}""");
+        Assert.Equal("a", Assert.Single(json!.Value.GetProperty("resources").EnumerateArray()).GetProperty("clusterName").GetString());
+        (_, json) = await PostAsync(http, "endpoints", """{"node":{"id":"n"}}""");
+        Assert.False(json!.Value.TryGetProperty("resources", out _));
+        foreach (var path in (string[])["listeners", "routes", "secrets", "runtime", "extension_configs", "scoped-routes"])
+        {
+            Assert.Equal(HttpStatusCode.OK, (await PostAsync(http, path, """{"node":{"id":"n"},"resource_names":["*"]}""")).Status);
+        }
+    }
+
+    [Theory]
+    [InlineData("not json")]
+    [InlineData("""{"node":5}""")]
+    [InlineData("""{"type_url":"type.googleapis.com/envoy.config.listener.v3.Listener"}""")]
+    public async Task Polling_says_what_is_wrong_with_a_request(string body)
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        using var http = Http(server);
+        var (status, json) = await PostAsync(http, "clusters", body);
+        Assert.Equal(HttpStatusCode.BadRequest, status);
+        Assert.NotEmpty(json!.Value.GetProperty("detail").GetString()!);
+    }
+
+    [Fact]
+    public async Task Polling_waits_for_the_first_load_and_lets_in_only_who_may()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync(ready: false, authorize: (node, _) => node.Id == "n" ? null : "no");
+        using var http = Http(server);
+        Assert.Equal(HttpStatusCode.Forbidden, (await PostAsync(http, "clusters", """{"node":{"id":"other"}}""")).Status);
+        Assert.Equal(HttpStatusCode.ServiceUnavailable, (await PostAsync(http, "clusters", """{"node":{"id":"n"}}""")).Status);
+    }
+
+    [Fact]
+    public async Task Client_status_tells_what_each_node_has_and_refused_and_shows_no_secret()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        server.Publish(Resources.Cluster("a"), Resources.Endpoints("a", 1), Resources.Secret("s", "TOPSECRET"));
+        using var client = new XdsClient(server.Address);
+        using var stream = client.OpenDelta("n");
+        using var hidden = client.OpenDelta("other");
+        await hidden.AskAsync(Cluster.TypeUrl);
+        await hidden.ExpectResponseAsync(Cluster.TypeUrl);
+        await stream.AskAsync(Cluster.TypeUrl);
+        await stream.AckAsync(await stream.ExpectResponseAsync(Cluster.TypeUrl));
+        await stream.AskAsync(Endpoints.TypeUrl, "a", "missing");
+        await stream.NackAsync(await stream.ExpectResponseAsync(Endpoints.TypeUrl), "no good");
+        await stream.AskAsync(Secret.TypeUrl, "s");
+        await stream.ExpectResponseAsync(Secret.TypeUrl);
+        await server.UntilAsync(nodes => nodes.DeliveryOf("n", Endpoints, "a").State == DeliveryState.Nacked);
+
+        var csds = new ClientStatusDiscoveryService.ClientStatusDiscoveryServiceClient(client.Invoker);
+        var response = await csds.FetchClientStatusAsync(
+            new ClientStatusRequest { NodeMatchers = { new Envoy.Type.Matcher.V3.NodeMatcher { NodeId = new() { Prefix = "n" } } } }
+        );
+        var config = Assert.Single(response.Config);
+        Assert.Equal("n", config.Node.Id);
+        var byName = config.GenericXdsConfigs.ToDictionary(x => (x.TypeUrl, x.Name));
+        Assert.Equal(ConfigStatus.Synced, byName[(Cluster.TypeUrl, "a")].ConfigStatus);
+        Assert.Equal(ClientResourceStatus.Acked, byName[(Cluster.TypeUrl, "a")].ClientStatus);
+        Assert.Equal("a", byName[(Cluster.TypeUrl, "a")].XdsConfig.Unpack<Envoy.Config.Cluster.V3.Cluster>().Name);
+        Assert.Equal("no good", byName[(Endpoints.TypeUrl, "a")].ErrorState.Details);
+        Assert.Equal(ClientResourceStatus.DoesNotExist, byName[(Endpoints.TypeUrl, "missing")].ClientStatus);
+        Assert.Equal(ConfigStatus.Stale, byName[(Secret.TypeUrl, "s")].ConfigStatus);
+        Assert.DoesNotContain(
+            "TOPSECRET",
+            Encoding.UTF8.GetString(Google.Protobuf.MessageExtensions.ToByteArray(response)),
+            StringComparison.Ordinal
+        );
+
+        using var watch = csds.StreamClientStatus();
+        await watch.RequestStream.WriteAsync(new ClientStatusRequest { ExcludeResourceContents = true });
+        Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.Equal(2, watch.ResponseStream.Current.Config.Count);
+        Assert.All(watch.ResponseStream.Current.Config.SelectMany(c => c.GenericXdsConfigs), x => Assert.Null(x.XdsConfig));
+    }
+
+    [Fact]
+    public async Task Health_is_serving_from_the_first_load()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync(ready: false);
+        using var client = new XdsClient(server.Address);
+        var health = new Health.HealthClient(client.Invoker);
+        using var watch = health.Watch(new HealthCheckRequest { Service = XdsClient.Ads });
+        Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        while (watch.ResponseStream.Current.Status == HealthCheckResponse.Types.ServingStatus.ServiceUnknown)
+        {
+            Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        }
+
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.NotServing, watch.ResponseStream.Current.Status);
+        server.Snapshots.MarkReady();
+        Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, watch.ResponseStream.Current.Status);
+    }
+
+    [Fact]
+    public async Task Reflection_lists_the_discovery_services()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        using var client = new XdsClient(server.Address);
+        using var call = new ServerReflection.ServerReflectionClient(client.Invoker).ServerReflectionInfo();
+        await call.RequestStream.WriteAsync(new ServerReflectionRequest { ListServices = "" });
+        Assert.True(await call.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
+        var services = call.ResponseStream.Current.ListServicesResponse.Service.Select(service => service.Name).ToList();
+        Assert.Contains(XdsClient.Ads, services);
+        Assert.Contains("envoy.service.status.v3.ClientStatusDiscoveryService", services);
+    }
+
+    private static HttpClient Http(DiscoveryTestServer server) =>
+        new()
+        {
+            BaseAddress = new Uri(server.Address),
+            DefaultRequestVersion = HttpVersion.Version20,
+            DefaultVersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        };
+
+    private static async Task<(HttpStatusCode Status, JsonElement? Body)> PostAsync(HttpClient http, string path, string body)
+    {
+        using var content = new StringContent(body, Encoding.UTF8, "application/json");
+        using var response = await http.PostAsync(new Uri("/v3/discovery:" + path, UriKind.Relative), content);
+        var text = await response.Content.ReadAsStringAsync();
+        return (response.StatusCode, text.Length == 0 ? null : JsonDocument.Parse(text).RootElement);
+    }
+}
