@@ -73,8 +73,12 @@ public sealed class AdminApiClient(HttpClient http)
     /// <param name="body">A manifest, or only <c>spec: …</c>, in JSON or YAML.</param>
     /// <param name="options">How to write.</param>
     /// <param name="cancellationToken">Ends the wait for the answer, not the write.</param>
-    public Task<ObjectView> PutAsync(ResourceKey key, string body, WriteOptions? options = null, CancellationToken cancellationToken = default) =>
-        SendAsync<ObjectView>(HttpMethod.Put, ApiPaths.Of(key), Manifests(body), options, cancellationToken);
+    public Task<ObjectView> PutAsync(
+        ResourceKey key,
+        string body,
+        WriteOptions? options = null,
+        CancellationToken cancellationToken = default
+    ) => SendAsync<ObjectView>(HttpMethod.Put, ApiPaths.Of(key), Manifests(body), options, cancellationToken);
 
     /// <summary>Registers an endpoint under the id that follows from its address.</summary>
     public Task<ObjectView> RegisterAsync(
@@ -92,7 +96,12 @@ public sealed class AdminApiClient(HttpClient http)
         );
 
     /// <summary>Changes parts of an object: a merge patch if it is an object, a JSON patch if it is a list.</summary>
-    public Task<ObjectView> PatchAsync(ResourceKey key, JsonNode patch, WriteOptions? options = null, CancellationToken cancellationToken = default) =>
+    public Task<ObjectView> PatchAsync(
+        ResourceKey key,
+        JsonNode patch,
+        WriteOptions? options = null,
+        CancellationToken cancellationToken = default
+    ) =>
         SendAsync<ObjectView>(
             HttpMethod.Patch,
             ApiPaths.Of(key),
@@ -156,8 +165,15 @@ public sealed class AdminApiClient(HttpClient http)
         );
 
     /// <summary>Reads the newest revisions.</summary>
-    public Task<RevisionList> RevisionsAsync(int? limit = null, string? continueToken = null, CancellationToken cancellationToken = default) =>
-        GetAsync<RevisionList>($"{ApiPaths.Root}/revisions" + Query(("limit", limit?.ToString()), ("continue", continueToken)), cancellationToken);
+    public Task<RevisionList> RevisionsAsync(
+        int? limit = null,
+        string? continueToken = null,
+        CancellationToken cancellationToken = default
+    ) =>
+        GetAsync<RevisionList>(
+            $"{ApiPaths.Root}/revisions" + Query(("limit", limit?.ToString()), ("continue", continueToken)),
+            cancellationToken
+        );
 
     /// <summary>Reads one revision with what it changed.</summary>
     public Task<RevisionView> RevisionAsync(long revision, CancellationToken cancellationToken = default) =>
@@ -186,7 +202,10 @@ public sealed class AdminApiClient(HttpClient http)
     )
     {
         var query = options?.Query() ?? "";
-        using var request = new HttpRequestMessage(method, path + (path.Contains('?', StringComparison.Ordinal) ? query.Replace('?', '&') : query))
+        using var request = new HttpRequestMessage(
+            method,
+            path + (path.Contains('?', StringComparison.Ordinal) ? query.Replace('?', '&') : query)
+        )
         {
             Content = content,
         };
@@ -285,7 +304,14 @@ public sealed class ApiException : Exception
 {
     /// <summary>Creates the exception without a problem.</summary>
     public ApiException()
-        : this(new Problem { Type = "about:blank", Title = "", Status = 0 }) { }
+        : this(
+            new Problem
+            {
+                Type = "about:blank",
+                Title = "",
+                Status = 0,
+            }
+        ) { }
 
     /// <summary>Creates the exception with a message alone.</summary>
     public ApiException(string message)
@@ -293,7 +319,13 @@ public sealed class ApiException : Exception
 
     /// <summary>Creates the exception with a message and its cause alone.</summary>
     public ApiException(string message, Exception innerException)
-        : base(message, innerException) => Problem = new Problem { Type = "about:blank", Title = message, Status = 0 };
+        : base(message, innerException) =>
+        Problem = new Problem
+        {
+            Type = "about:blank",
+            Title = message,
+            Status = 0,
+        };
 
     /// <summary>Creates the exception for a problem.</summary>
     public ApiException(Problem problem)
@@ -305,6 +337,9 @@ public sealed class ApiException : Exception
     private static string Text(Problem problem) =>
         string.Join(
             Environment.NewLine,
-            [$"{problem.Status} {problem.Title}. {problem.Detail}", .. (problem.Errors ?? []).Select(e => $"  {e.Object} {e.Pointer} {e.Code}: {e.Message}")]
+            [
+                $"{problem.Status} {problem.Title}. {problem.Detail}",
+                .. (problem.Errors ?? []).Select(e => $"  {e.Object} {e.Pointer} {e.Code}: {e.Message}"),
+            ]
         );
 }

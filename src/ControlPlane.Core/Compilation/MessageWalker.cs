@@ -141,6 +141,9 @@ internal static class MessageWalker
 /// <summary>The way from the root of a walk to the message that is visited. Its text is only made when something is wrong there.</summary>
 internal sealed class MessagePath(ProblemCollector problems)
 {
+    /// <summary>Takes faults of the visited message that a shared rule finds, with <see cref="Pointer"/> before their place.</summary>
+    public ProblemCollector Problems => problems;
+
     private readonly List<Step> _steps = [];
 
     /// <summary>One step; without a field the message was packed into an <c>Any</c>, which proto-JSON does not show as a level.</summary>

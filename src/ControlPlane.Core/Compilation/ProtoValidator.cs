@@ -325,14 +325,22 @@ public static class ProtoValidator
                 : null;
         };
 
-    private static ValueCheck AnyCheck(AnyRules rules) =>
-        value =>
+    private static ValueCheck? AnyCheck(AnyRules rules)
+    {
+        // The API has the rule on fields that are no Any, where only its 'required' means something.
+        if (rules.In.Count == 0 && rules.NotIn.Count == 0)
+        {
+            return null;
+        }
+
+        return value =>
         {
             var url = ((Any)value).TypeUrl;
             return rules.In.Count > 0 && !rules.In.Contains(url) ? "type URL must be in list " + string.Join(", ", rules.In)
                 : rules.NotIn.Contains(url) ? "type URL must not be in list " + string.Join(", ", rules.NotIn)
                 : null;
         };
+    }
 
     private static ValueCheck BytesCheck(BytesRules rules) =>
         value =>

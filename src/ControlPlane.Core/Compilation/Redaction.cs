@@ -8,6 +8,18 @@ namespace ControlPlane.Core.Compilation;
 /// <summary>What people are shown of an object: no secret, neither of the friendly part nor of raw Envoy messages inside it.</summary>
 public static class Redaction
 {
+    private static readonly string[] SecretWords =
+    [
+        "password",
+        "secret",
+        "token",
+        "privateKey",
+        "private_key",
+        "apiKey",
+        "api_key",
+        "credential",
+    ];
+
     /// <summary>The manifest as JSON, without defaults and without secrets.</summary>
     public static JsonObject View(Manifest manifest)
     {
@@ -48,15 +60,39 @@ public static class Redaction
             {
                 RedactMessage(members, type);
             }
-            else if (members.ContainsKey("valueBase64"))
+            else
             {
-                members["valueBase64"] = CanonicalForm.Redacted;
+                RedactUnknown(members);
             }
 
             foreach (var (_, value) in members)
             {
                 RedactPacked(value);
             }
+        }
+    }
+
+    /// <summary>Of messages that are not known here nobody can say what is secret: bytes are, and members whose names sound like it.</summary>
+    private static void RedactUnknown(JsonObject members)
+    {
+        if (members.ContainsKey("valueBase64"))
+        {
+            members["valueBase64"] = CanonicalForm.Redacted;
+        }
+
+        if (!members.ContainsKey("@type"))
+        {
+            return;
+        }
+
+        foreach (
+            var name in members
+                .Select(m => m.Key)
+                .Where(k => SecretWords.Any(w => k.Contains(w, StringComparison.OrdinalIgnoreCase)))
+                .ToList()
+        )
+        {
+            members[name] = CanonicalForm.Redacted;
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using ControlPlane.Resources.Secrets;
@@ -83,7 +82,7 @@ internal static class SecretInspector
     {
         const string at = "/spec/certificate/privateKey";
         var pem = Encoding.UTF8.GetString(material[spec.PrivateKey].Span);
-        var labels = PemLabels(pem).Where(l => l.EndsWith("PRIVATE KEY", StringComparison.Ordinal)).ToList();
+        var labels = Pem.Labels(pem).Where(l => l.EndsWith("PRIVATE KEY", StringComparison.Ordinal)).ToList();
         if (labels.Count != 1)
         {
             problems.Add(
@@ -113,12 +112,12 @@ internal static class SecretInspector
             problems.Error(at, "password-required", "The private key is encrypted: give its 'password', or an unencrypted key.");
             return;
         }
-        if (certificate is not null && IsEd25519(certificate))
+        if (certificate is not null && Pem.IsEd25519(certificate))
         {
             return;
         }
         var password = encrypted ? Encoding.UTF8.GetString(material[spec.Password!].Span.TrimEnd("\r\n"u8)) : null;
-        if (PublicKeyOf(pem, password) is not { } publicKey)
+        if (Pem.PublicKeyOf(pem, password) is not { } publicKey)
         {
             problems.Error(
                 at,
@@ -155,7 +154,7 @@ internal static class SecretInspector
                 problems.Warning(at, "not-a-ca", $"'{authority.Subject}' is not the certificate of a CA: it verifies nothing but itself.");
             }
         }
-        if (spec.Crl is { } crl && !PemLabels(Encoding.UTF8.GetString(material[crl].Span)).Contains("X509 CRL", StringComparer.Ordinal))
+        if (spec.Crl is { } crl && !Pem.Labels(Encoding.UTF8.GetString(material[crl].Span)).Contains("X509 CRL", StringComparer.Ordinal))
         {
             problems.Error(
                 "/spec/validationContext/crl",
@@ -212,7 +211,7 @@ internal static class SecretInspector
                 "Envoy takes ECDSA keys on the curves P-256, P-384 and P-521; this one is on another."
             );
         }
-        else if (IsEd25519(certificate))
+        else if (Pem.IsEd25519(certificate))
         {
             problems.Warning(
                 pointer,
@@ -230,46 +229,6 @@ internal static class SecretInspector
         }
     }
 
-    private static bool IsEd25519(X509Certificate2 certificate) => certificate.PublicKey.Oid.Value == "1.3.101.112";
-
-    private static byte[]? PublicKeyOf(string pem, string? password)
-    {
-        using var rsa = RSA.Create();
-        using var ecdsa = ECDsa.Create();
-        return PublicKeyAs(rsa, pem, password) ?? PublicKeyAs(ecdsa, pem, password);
-    }
-
-    private static byte[]? PublicKeyAs(AsymmetricAlgorithm key, string pem, string? password)
-    {
-        try
-        {
-            if (password is null)
-            {
-                key.ImportFromPem(pem);
-            }
-            else
-            {
-                key.ImportFromEncryptedPem(pem, password);
-            }
-            return key.ExportSubjectPublicKeyInfo();
-        }
-        catch (Exception e) when (e is CryptographicException or ArgumentException)
-        {
-            // Of another kind, damaged, or another password: the caller says which.
-            return null;
-        }
-    }
-
-    private static IEnumerable<string> PemLabels(string pem)
-    {
-        var rest = pem.AsMemory();
-        while (PemEncoding.TryFind(rest.Span, out var fields))
-        {
-            yield return rest[fields.Label].ToString();
-            rest = rest[fields.Location.End..];
-        }
-    }
-
     /// <summary>The certificates of a PEM text.</summary>
     private sealed class CertificateList : IDisposable
     {
@@ -277,17 +236,12 @@ internal static class SecretInspector
 
         public CertificateList(ReadOnlySpan<byte> pem)
         {
-            try
-            {
-                Certificates.ImportFromPem(Encoding.UTF8.GetString(pem));
-            }
-            catch (CryptographicException)
-            {
-                _undecodable = true;
-            }
+            var certificates = Pem.ReadCertificates(Encoding.UTF8.GetString(pem));
+            _undecodable = certificates is null;
+            Certificates = certificates ?? [];
         }
 
-        public X509Certificate2Collection Certificates { get; } = [];
+        public X509Certificate2Collection Certificates { get; }
 
         public ValidationProblem? Problem(string pointer) =>
             _undecodable ? new ValidationProblem(pointer, "certificate-invalid", "A certificate here cannot be decoded: it is damaged.")
@@ -299,12 +253,6 @@ internal static class SecretInspector
                 )
             : null;
 
-        public void Dispose()
-        {
-            foreach (var certificate in Certificates)
-            {
-                certificate.Dispose();
-            }
-        }
+        public void Dispose() => Pem.Dispose(Certificates);
     }
 }

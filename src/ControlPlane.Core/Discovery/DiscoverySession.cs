@@ -43,7 +43,8 @@ public sealed class DiscoverySession : IGates
     // Made at most once per Compose, when a gate asks.
     private Snapshot _snapshot = Snapshot.Empty;
     private HashSet<string>? _newClusters;
-    private (HashSet<string> Clusters, string? Listener)? _leaving;
+    private ClusterUsers? _leaving;
+    private ClusterUsers? _staying;
 
     /// <summary>Starts a stream.</summary>
     /// <param name="protocol">The form of the protocol that the stream speaks.</param>
@@ -162,6 +163,7 @@ public sealed class DiscoverySession : IGates
         _snapshot = Snapshot.Empty;
         _newClusters = null;
         _leaving = null;
+        _staying = null;
         if (response is null)
         {
             Deadline = EarliestDeadline();
@@ -228,9 +230,9 @@ public sealed class DiscoverySession : IGates
 
     Gate? IGates.Holds(ResourceType type, string name, EncodedResource? before, EncodedResource? due, Gate? held, DateTimeOffset now)
     {
-        if (type == ResourceType.Cluster && due is null && KeptInForceUses(name) is { } kept)
+        if (type == ResourceType.Cluster && due is null && UserThatStays(name) is { } user)
         {
-            return new Gate(type, name, held is { HasLimit: false } ? held.Since : now, kept.Type, kept.Name, HasLimit: false);
+            return new Gate(type, name, held is { HasLimit: false } ? held.Since : now, user.Type, user.Name, HasLimit: false);
         }
 
         var since = held is { HasLimit: true } ? held.Since : now;
@@ -256,7 +258,7 @@ public sealed class DiscoverySession : IGates
 
         if (type == ResourceType.Cluster && due is null)
         {
-            return UserOf(name) is { } user ? new Gate(type, name, since, user.Type, user.Name) : null;
+            return UserThatLeaves(name) is { } leaving ? new Gate(type, name, since, leaving.Type, leaving.Name) : null;
         }
 
         if (type == ResourceType.Endpoints && due is null)
@@ -339,57 +341,82 @@ public sealed class DiscoverySession : IGates
         return null;
     }
 
-    /// <summary>What still uses a cluster that is to go: a route table or listener whose successor the client has not acknowledged.</summary>
-    private (ResourceType Type, string Name)? UserOf(string cluster)
+    /// <summary>What uses a cluster that is to go, and has not been told yet to give it up, or refused to.</summary>
+    private EncodedResource? UserThatStays(string cluster)
+    {
+        if (_staying is null)
+        {
+            _staying = new ClusterUsers(RouteInForce);
+            foreach (var (subscription, current) in RoutesAndListeners())
+            {
+                _staying.Add(subscription.ToLeave(current), mayHaveUsedAny: true);
+                _staying.Add(subscription.KeptInForce(), mayHaveUsedAny: false);
+            }
+        }
+
+        return _staying.Find(cluster);
+    }
+
+    /// <summary>What used a cluster that is to go, was told to give it up, and has not answered.</summary>
+    private EncodedResource? UserThatLeaves(string cluster)
     {
         if (_leaving is null)
         {
-            HashSet<string> used = new(StringComparer.Ordinal);
-            string? listener = null;
-            foreach (var type in (ReadOnlySpan<ResourceType>)[ResourceType.Route, ResourceType.Listener])
+            _leaving = new ClusterUsers(RouteInForce);
+            foreach (var (subscription, _) in RoutesAndListeners())
             {
-                foreach (var resource in _subscriptions[type.Index]?.Leaving(_snapshot[type]) ?? [])
-                {
-                    foreach (var reference in resource.References)
-                    {
-                        if (reference.Type == ResourceType.Cluster)
-                        {
-                            used.Add(ResourceName.Canonical(reference.Name));
-                        }
-                        else if (reference.Type == ResourceType.Route)
-                        {
-                            // What its route table named is not known any more; it may have been this cluster.
-                            listener = resource.Name;
-                        }
-                    }
-                }
+                _leaving.Add(subscription.Leaving(), mayHaveUsedAny: true);
             }
-
-            _leaving = (used, listener);
         }
 
-        return _leaving.Value.Clusters.Contains(cluster) ? (ResourceType.Route, cluster)
-            : _leaving.Value.Listener is { } name ? (ResourceType.Listener, name)
-            : null;
+        return _leaving.Find(cluster);
     }
 
-    private EncodedResource? KeptInForceUses(string cluster)
+    private IEnumerable<(Subscription Subscription, ResourceSet Current)> RoutesAndListeners()
     {
-        foreach (var type in (ReadOnlySpan<ResourceType>)[ResourceType.Route, ResourceType.Listener])
+        foreach (var type in (ResourceType[])[ResourceType.Route, ResourceType.Listener])
         {
-            foreach (var resource in _subscriptions[type.Index]?.KeptInForce() ?? [])
+            if (_subscriptions[type.Index] is { } subscription)
+            {
+                yield return (subscription, _snapshot[type]);
+            }
+        }
+    }
+
+    private EncodedResource? RouteInForce(string name) => _subscriptions[ResourceType.Route.Index]?.SentFor(name);
+
+    /// <summary>Resources by the clusters that they refer to, a listener also by those of its route tables.</summary>
+    private sealed class ClusterUsers(Func<string, EncodedResource?> routeInForce)
+    {
+        private readonly Dictionary<string, EncodedResource> _byCluster = new(StringComparer.Ordinal);
+        private EncodedResource? _ofAny;
+
+        /// <param name="resources">Route tables and listeners.</param>
+        /// <param name="mayHaveUsedAny">Whether a listener whose route table is not known any more counts as a user of every cluster.</param>
+        public void Add(IEnumerable<EncodedResource> resources, bool mayHaveUsedAny)
+        {
+            foreach (var resource in resources)
             {
                 foreach (var reference in resource.References)
                 {
-                    if (reference.Type == ResourceType.Cluster && ResourceName.Canonical(reference.Name) == cluster)
+                    var name = ResourceName.Canonical(reference.Name);
+                    if (reference.Type == ResourceType.Cluster)
                     {
-                        return resource;
+                        _byCluster[name] = resource;
+                    }
+                    else if (reference.Type == ResourceType.Route && routeInForce(name) is { } route)
+                    {
+                        Add([route], mayHaveUsedAny: false);
+                    }
+                    else if (reference.Type == ResourceType.Route && mayHaveUsedAny)
+                    {
+                        _ofAny = resource;
                     }
                 }
             }
         }
 
-        return null;
+        public EncodedResource? Find(string cluster) => _byCluster.GetValueOrDefault(cluster) ?? _ofAny;
     }
 
     private DateTimeOffset? EarliestDeadline()

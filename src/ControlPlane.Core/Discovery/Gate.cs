@@ -10,8 +10,8 @@ namespace ControlPlane.Core.Discovery;
 /// <param name="WaitsFor">The type whose acknowledgement it waits for.</param>
 /// <param name="Because">The name that makes it wait: a cluster that is not acknowledged yet, or what still uses the cluster that is to go.</param>
 /// <param name="HasLimit">
-/// False for a cluster that stays because the client refused the successor of what uses it: nothing waits for that, and taking it away would only break
-/// what still works.
+/// False for a cluster that is to go while what uses it waits itself, or because the client refused the successor of what uses it: taking it away would only
+/// break what still works.
 /// </param>
 public sealed record Gate(
     ResourceType Type,

@@ -418,11 +418,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     private static bool IsSame(EncodedResource? a, EncodedResource? b) =>
         ReferenceEquals(a, b) || (a is not null && b is not null && a.Version == b.Version);
 
-    /// <summary>
-    /// Content that the client uses and that will be replaced or taken away: sent but not answered, held back, or still to be sent. A cluster that it
-    /// refers to must stay until then.
-    /// </summary>
-    public IEnumerable<EncodedResource> Leaving(ResourceSet current)
+    /// <summary>Content that the client was told to replace or give up and has not said that it did. A cluster that it refers to must stay until then.</summary>
+    public IEnumerable<EncodedResource> Leaving()
     {
         foreach (var response in _unanswered)
         {
@@ -434,7 +431,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 }
             }
         }
+    }
 
+    /// <summary>Content that the client will be told to replace or give up: held back, or next to be sent.</summary>
+    public IEnumerable<EncodedResource> ToLeave(ResourceSet current)
+    {
         var set = Wildcard ? _next ?? _base : current;
         foreach (var name in NamesToCheck(set))
         {

@@ -66,7 +66,7 @@ public static class ManifestReader
     /// <param name="limits">Bounds; null for <see cref="ReadLimits.Default"/>.</param>
     /// <param name="stored">
     /// Gives an object as it is stored, or null: a value that is <see cref="CanonicalForm.Redacted"/> is then taken from the same place of it, so that what was
-    /// shown can be sent back. Null takes the marker for a text like any other.
+    /// shown can be sent back. Null refuses the marker in the place of a secret.
     /// </param>
     public static ManifestInput Read(
         ReadOnlyMemory<byte> input,
@@ -277,14 +277,14 @@ public static class ManifestReader
         var kind = ReadKind(mapping, context, expected?.Kind);
         var metadata = ReadMetadata(mapping, context, expected, kind, validate);
         var resourceVersion = ReadResourceVersion(mapping, context);
-        var restoredFrom = restoreFrom is null || kind is null ? null : Restore(mapping, context, new ResourceKey(kind.Value, metadata?.Name ?? ""), restoreFrom);
+        var stored = restoreFrom is null || kind is null ? null : restoreFrom(new ResourceKey(kind.Value, metadata?.Name ?? ""));
+        var isRestored = stored is not null && mapping.Find("spec") is { } given && RedactedValues.Restore(given.Value, stored.Manifest);
         var (spec, isWhole) = ReadSpec(mapping, context, kind);
         if (validate && spec is not null && isWhole)
         {
             var found = new ProblemCollector();
             SpecTypes.Validate(kind!.Value, spec, found);
-            // A marker that stands for nothing was told already, here, where it is seen in every kind.
-            foreach (var problem in found.Problems.Where(f => !problems.Problems.Any(p => p.Pointer == f.Pointer && p.Code == f.Code)))
+            foreach (var problem in found.Problems)
             {
                 problems.Add(ManifestDocument.Locate(root, problem));
             }
@@ -294,7 +294,7 @@ public static class ManifestReader
             problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
         return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems)
         {
-            RestoredFrom = restoredFrom,
+            RestoredFrom = isRestored ? stored!.Revision : null,
         };
     }
 
@@ -430,20 +430,6 @@ public static class ManifestReader
         }
 
         return null;
-    }
-
-    private static long? Restore(MappingNode mapping, BindingContext context, ResourceKey key, Func<ResourceKey, StoredResource?> restoreFrom)
-    {
-        if (mapping.Find("spec") is not { } entry)
-        {
-            return null;
-        }
-
-        var stored = restoreFrom(key);
-        context.Enter(entry);
-        var restored = RedactedValues.Restore(entry.Value, stored?.Manifest, context);
-        context.Leave();
-        return restored ? stored!.Revision : null;
     }
 
     private static (ResourceSpec? Spec, bool IsWhole) ReadSpec(MappingNode mapping, BindingContext context, ResourceKind? kind)

@@ -3,7 +3,8 @@ using System.Text;
 namespace ControlPlane.Resources.Reading;
 
 /// <summary>
-/// Lets an object be sent back as it was shown: where it says <see cref="CanonicalForm.Redacted"/>, the value is meant that the stored object has at the same place.
+/// Lets an object be sent back as it was shown: where it says <see cref="CanonicalForm.Redacted"/>, the value is meant that the stored object has at the same
+/// place. A marker that stands for nothing stays, and is refused by whoever reads it.
 /// </summary>
 internal static class RedactedValues
 {
@@ -12,68 +13,50 @@ internal static class RedactedValues
 
     /// <summary>Puts stored values in the place of markers.</summary>
     /// <param name="spec">The spec that was sent; changed in place.</param>
-    /// <param name="stored">The object as it is; null if it does not exist.</param>
-    /// <param name="context">Stands at <paramref name="spec"/>; told of markers that stand for nothing.</param>
+    /// <param name="stored">The object as it is.</param>
     /// <returns>Whether anything was put in.</returns>
-    public static bool Restore(DocumentNode spec, Manifest? stored, BindingContext context)
+    public static bool Restore(DocumentNode spec, Manifest stored)
     {
         var restored = false;
-        var storedSpec = stored is null
-            ? null
-            : JsonDocumentParser.Parse(Encoding.UTF8.GetBytes(CanonicalForm.Write(stored.Spec)), ReadLimits.Default, new DuplicateKeys());
-        Walk(spec, storedSpec, context, ref restored);
+        var json = Encoding.UTF8.GetBytes(CanonicalForm.Write(stored.Spec));
+        Walk(spec, JsonDocumentParser.Parse(json, ReadLimits.Default, new DuplicateKeys()), ref restored);
         return restored;
     }
 
-    private static void Walk(DocumentNode node, DocumentNode? stored, BindingContext context, ref bool restored)
+    private static void Walk(DocumentNode node, DocumentNode stored, ref bool restored)
     {
-        switch (node)
+        switch (node, stored)
         {
-            case MappingNode mapping:
-                for (var i = 0; i < mapping.Entries.Count; i++)
+            case (MappingNode { Entries: var entries }, MappingNode counterpart):
+                for (var i = 0; i < entries.Count; i++)
                 {
-                    var entry = mapping.Entries[i];
-                    context.Enter(entry);
-                    mapping.Entries[i] = entry with
+                    if (counterpart.Find(entries[i].Key) is { } same)
                     {
-                        Value = Resolve(entry.Value, (stored as MappingNode)?.Find(entry.Key)?.Value, context, ref restored),
-                    };
-                    context.Leave();
+                        entries[i] = entries[i] with { Value = Resolve(entries[i].Value, same.Value, ref restored) };
+                    }
                 }
 
                 break;
-            case SequenceNode sequence:
-                for (var i = 0; i < sequence.Items.Count; i++)
+            case (SequenceNode { Items: var items }, SequenceNode counterpart):
+                for (var i = 0; i < Math.Min(items.Count, counterpart.Items.Count); i++)
                 {
-                    context.Enter(i, sequence.Items[i]);
-                    var counterpart = stored is SequenceNode items && i < items.Items.Count ? items.Items[i] : null;
-                    sequence.Items[i] = Resolve(sequence.Items[i], counterpart, context, ref restored);
-                    context.Leave();
+                    items[i] = Resolve(items[i], counterpart.Items[i], ref restored);
                 }
 
                 break;
         }
     }
 
-    private static DocumentNode Resolve(DocumentNode node, DocumentNode? stored, BindingContext context, ref bool restored)
+    private static DocumentNode Resolve(DocumentNode node, DocumentNode stored, ref bool restored)
     {
-        if (node is not ScalarNode { Kind: ScalarKind.Text, Text: CanonicalForm.Redacted })
+        if (node is ScalarNode { Kind: ScalarKind.Text, Text: CanonicalForm.Redacted })
         {
-            Walk(node, stored, context, ref restored);
-            return node;
+            restored = true;
+            return At(stored, node.Line, node.Column);
         }
 
-        if (stored is null)
-        {
-            context.Error(
-                "redacted-value",
-                $"'{CanonicalForm.Redacted}' stands for a secret that is kept, and the object has none at this place. Give the value itself, or leave it out."
-            );
-            return node;
-        }
-
-        restored = true;
-        return At(stored, node.Line, node.Column);
+        Walk(node, stored, ref restored);
+        return node;
     }
 
     /// <summary>A copy whose every part is where the marker was, so that a fault in it is told there.</summary>

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
 using YamlDotNet.Core;
@@ -60,7 +61,8 @@ internal sealed class YamlDocumentParser
             return ReadAlias(alias, depth, line, column);
         }
 
-        var anchor = ((NodeEvent)parsingEvent).Anchor;
+        // Of some malformed texts the parser makes events that do not belong together.
+        var anchor = parsingEvent is NodeEvent nodeEvent ? nodeEvent.Anchor : throw Invalid("a value was expected here", line, column);
         if (!anchor.IsEmpty)
         {
             _anchors[anchor.Value] = new Anchored(null);
@@ -71,7 +73,7 @@ internal sealed class YamlDocumentParser
             Scalar scalar => new Measured(ReadScalar(scalar, line, column), 1, 0),
             SequenceStart sequence => ReadSequence(sequence, depth, line, column),
             MappingStart mapping => ReadMapping(mapping, depth, line, column),
-            _ => throw Invalid("a value was expected here", line, column),
+            _ => throw new UnreachableException(),
         };
         if (!anchor.IsEmpty)
         {

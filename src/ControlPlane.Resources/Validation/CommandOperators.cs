@@ -68,10 +68,19 @@ public static partial class CommandOperators
         """
     );
 
+<<<<<<< HEAD
     /// <summary>What is wrong with a text that may hold command operators, up to the first place that cannot be read.</summary>
     /// <param name="text">The text.</param>
     /// <param name="extensible">Whether extensions may add operators, so that unknown ones pass.</param>
     public static IEnumerable<(ProblemSeverity Severity, string Code, string Message)> Explain(string text, bool extensible = false)
+=======
+    /// <summary>Checks a text with command operators.</summary>
+    /// <param name="problems">Takes what is wrong.</param>
+    /// <param name="pointer">Where the text stands.</param>
+    /// <param name="text">The text.</param>
+    /// <param name="isExtended">Whether formatter extensions stand beside the text, whose operators are not known here.</param>
+    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text, bool isExtended = false)
+>>>>>>> infra
     {
         var at = 0;
         while (at < text.Length && text.IndexOf('%', at) is var found and >= 0)
@@ -85,10 +94,22 @@ public static partial class CommandOperators
             var match = Operator().Match(text, found);
             if (!match.Success)
             {
+<<<<<<< HEAD
                 yield return (
                     ProblemSeverity.Error,
                     InvalidFormat,
                     $"The percent sign at character {found + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
+=======
+                Check(problems, pointer, found, isExtended);
+                at += found.Length;
+            }
+            else
+            {
+                problems.Error(
+                    pointer,
+                    "invalid-command-operator",
+                    $"The percent sign at character {at + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
+>>>>>>> infra
                 );
                 yield break;
             }
@@ -110,7 +131,11 @@ public static partial class CommandOperators
         }
     }
 
+<<<<<<< HEAD
     private static string? ExplainOperator(string name, Match match, bool extensible)
+=======
+    private static void Check(ProblemCollector problems, string pointer, Match found, bool isExtended)
+>>>>>>> infra
     {
         var parameter = match.Groups["parameter"].Value;
         if (Plain.Contains(name))
@@ -130,7 +155,35 @@ public static partial class CommandOperators
 
         if (extensible || WithOptionalParameter.Contains(name))
         {
+<<<<<<< HEAD
             return null;
+=======
+            if (!hasParameter)
+            {
+                problems.Error(
+                    pointer,
+                    "invalid-command-operator",
+                    $"%{name}% needs a parameter in round brackets, as in %REQ(X-REQUEST-ID)%."
+                );
+            }
+            else if (name is "REQ" or "RESP" or "TRAILER" && !IsHeaderChoice(found.Groups["parameter"].Value))
+            {
+                problems.Error(
+                    pointer,
+                    "invalid-command-operator",
+                    $"%{name}% takes the name of a header, and at most one other to use where that is absent: %{name}(A?B)%."
+                );
+            }
+        }
+        else if (!isExtended && !WithOptionalParameter.Contains(name))
+        {
+            var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);
+            problems.Error(
+                pointer,
+                "unknown-command-operator",
+                $"Envoy knows no command operator %{name}%.{suggestion} For percent signs themselves write %%."
+            );
+>>>>>>> infra
         }
 
         var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);

@@ -156,6 +156,7 @@ internal static class HttpRules
     public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern)
     {
         problems.NotEmpty(pointer, pattern);
+<<<<<<< HEAD
         if (pattern is not null && Re2Syntax.Check(pattern).Fault is { } fault)
         {
             problems.Error(pointer, "invalid-regex", fault);
@@ -169,6 +170,9 @@ internal static class HttpRules
         {
             problems.Add(new ValidationProblem(pointer, code, message, severity));
         }
+=======
+        problems.Re2(pointer, pattern ?? "");
+>>>>>>> infra
     }
 
     /// <summary>Raw configuration of an extension, which must say its type.</summary>

@@ -5,8 +5,8 @@ using System.Runtime.InteropServices;
 namespace ControlPlane.Resources.Validation;
 
 /// <summary>
-/// Checks regular expressions against the syntax of RE2, as Envoy compiles them (Latin-1, Perl syntax), and estimates the size of the compiled program. .NET's
-/// own engine takes much that RE2 refuses: look-around, back-references, possessive and atomic groups, and more than 1 000 repetitions.
+/// Checks regular expressions against the syntax of RE2, as every supported Envoy compiles them (Envoy 1.40 as Latin-1, 1.36 as UTF-8), and estimates the size
+/// of the compiled program, the larger of both. .NET's own engine takes much that RE2 refuses: look-around, back-references, possessive and atomic groups, and more than 1 000 repetitions.
 /// </summary>
 public ref struct Re2Syntax
 {
@@ -16,11 +16,21 @@ public ref struct Re2Syntax
     /// <param name="Groups">Number of capturing groups.</param>
     public readonly record struct Result(string? Fault, int ProgramSize, int Groups);
 
+    /// <summary>The size above which Envoy refuses an expression, unless its runtime key <c>re2.max_program_size.error_level</c> says otherwise.</summary>
+    public const int DefaultMaxProgramSize = 100;
+
     private const int MaxRepetition = 1000;
     private const int MaxNesting = 250;
 
     /// <summary>Fail, match, and the loop in front of an unanchored search.</summary>
     private const int BaseSize = 4;
+
+    /// <summary>A character of UTF-8, as Envoy up to 1.36 compiles; later ones match bytes and need one or two.</summary>
+    private const int AnyCharacterSize = 8;
+
+    /// <summary>About what general categories (<c>\pL</c>) and scripts (<c>\p{Greek}</c>) take in UTF-8.</summary>
+    private const int CategorySize = 800;
+    private const int ScriptSize = 60;
 
     /// <summary>Sizes are only compared with a small limit; this keeps sums from overflowing.</summary>
     private const int SizeCap = 1_000_000;
@@ -206,7 +216,7 @@ public ref struct Re2Syntax
                 return Fail("nothing before the repetition {");
             case '.':
                 _at++;
-                return new Part(2, 1);
+                return new Part(AnyCharacterSize, 1);
             case '^' or '$':
                 _at++;
                 return new Part(1, 1);
@@ -337,7 +347,12 @@ public ref struct Re2Syntax
         if (SimpleEscapes.Contains(c))
         {
             _at += 2;
-            return new Part(c is 'w' or 's' or 'W' or 'S' ? 3 : 1, 1);
+            return new Part(
+                c is 'w' or 's' ? 3
+                    : c is 'W' or 'S' or 'D' ? AnyCharacterSize + 2
+                    : 1,
+                1
+            );
         }
 
         return CharacterEscape(out _) ? new Part(1, 1) : default;
@@ -398,7 +413,7 @@ public ref struct Re2Syntax
             _at += 4;
         }
 
-        // Envoy compiles for Latin-1: characters beyond do not exist.
+        // Envoy 1.40 compiles for Latin-1: characters beyond do not exist.
         if (digits.IsEmpty || !int.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out code) || code > 0xFF)
         {
             Fail(@"a bad \x escape: write \x41 or \x{41}, up to ff, since Envoy matches bytes");
@@ -442,7 +457,7 @@ public ref struct Re2Syntax
         var isCategory = name.Length is 1 or 2 && "CLMNPSZ".Contains(name[0], StringComparison.Ordinal);
         var isScript = name.Length > 2 && char.IsAsciiLetterUpper(name[0]) && !name.StartsWith("Is") && !name.StartsWith("In");
         return isCategory || isScript
-            ? new Part(7, 1)
+            ? new Part(isCategory ? CategorySize : ScriptSize, 1)
             : Fail(@"an unknown class after \p: write a category (\p{Lu}) or a script (\p{Greek})");
     }
 
@@ -462,7 +477,7 @@ public ref struct Re2Syntax
             if (_text[_at] == ']' && !isFirst)
             {
                 _at++;
-                return new Part(Math.Max(1, isNegated ? ranges + 1 : ranges), 1);
+                return new Part(Math.Max(1, isNegated ? ranges + AnyCharacterSize - 1 : ranges), 1);
             }
 
             isFirst = false;
@@ -574,5 +589,27 @@ public ref struct Re2Syntax
         _fault ??= $"The regular expression is not valid RE2: it has {what}.";
         _at = _text.Length;
         return default;
+    }
+}
+
+/// <summary>The rule for regular expressions, wherever they stand.</summary>
+public static class Re2Rules
+{
+    /// <summary>Checks an expression's syntax, and warns of one that Envoy may find too big.</summary>
+    public static void Re2(this ProblemCollector problems, string pointer, string regex)
+    {
+        var check = Re2Syntax.Check(regex);
+        if (check.Fault is { } fault)
+        {
+            problems.Error(pointer, "invalid-regex", fault);
+        }
+        else if (check.ProgramSize > Re2Syntax.DefaultMaxProgramSize)
+        {
+            problems.Warning(
+                pointer,
+                "regex-size",
+                $"The expression compiles to up to about {check.ProgramSize} steps. Envoy refuses more than {Re2Syntax.DefaultMaxProgramSize}, unless re2.max_program_size.error_level in its runtime is raised, as in the bootstraps under envoy/. Simplify it, or raise the limit."
+            );
+        }
     }
 }

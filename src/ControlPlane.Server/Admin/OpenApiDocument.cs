@@ -67,7 +67,8 @@ internal static class OpenApiDocument
         route.WithMetadata(new BodyMetadata(typeof(JsonNode), [Patch.MergeType, Patch.OperationsType]));
 
     /// <summary>The body is a value.</summary>
-    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) => route.WithMetadata(new BodyMetadata(body, BodyTypes));
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) =>
+        route.WithMetadata(new BodyMetadata(body, BodyTypes));
 
     /// <summary>The answer is an object of a kind.</summary>
     public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, ResourceKind kind, bool created = false)

@@ -41,7 +41,8 @@ internal sealed class Patch
         {
             if (mediaType == OperationsType)
             {
-                return JsonSerializer.Deserialize<JsonPatchDocument>(body.Span, ApiJson.Options) is { } operations
+                return
+                    JsonSerializer.Deserialize<JsonPatchDocument>(body.Span, ApiJson.Options) is { } operations
                     // The library passes over what it does not know.
                     && operations.Operations.TrueForAll(o => o.OperationType != OperationType.Invalid && o.path is not null)
                     ? (new Patch(null, operations), null)

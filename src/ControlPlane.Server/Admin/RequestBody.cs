@@ -74,10 +74,8 @@ internal static class RequestBody
     }
 
     /// <summary>Reads an object from a document that was made here, by a patch: places in it mean nothing to the client.</summary>
-    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(
-        ReadOnlyMemory<byte> json,
-        StoredResource resource
-    ) => CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
+    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, StoredResource resource) =>
+        CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
 
     /// <summary>The answer to a media type that holds no objects.</summary>
     public static ProblemResult Unsupported(HttpContext http)

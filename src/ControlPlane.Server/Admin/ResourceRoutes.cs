@@ -104,7 +104,8 @@ internal static class ResourceRoutes
         }
 
         problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key) is not null, out var expected);
-        return problem ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected ?? document.RestoredFrom), document);
+        return problem
+            ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected ?? document.RestoredFrom), document);
     }
 
     public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)

@@ -87,6 +87,7 @@ internal static class PollingDiscovery
         }
 
         JsonObject json = ProtoJsonWriter.Write(response, redact: false);
+        PolledSources.Replace(json["resources"]);
         return Results.Text(json.ToJsonString(), "application/json");
     }
 

@@ -363,7 +363,7 @@ internal sealed class ChangePlan
                         Pointer = "",
                         Message = $"{key}{problem.Pointer}: {problem.Message}",
                     };
-                Take(index, [told]);
+                Take(index, [told], canPass: !compiled.IsRejected);
             }
 
             foreach (var resource in compiled.Resources)
@@ -460,16 +460,24 @@ internal sealed class ChangePlan
         return child.change is null ? 0 : child.at;
     }
 
-    private void Take(int index, IEnumerable<ValidationProblem> problems)
+    /// <summary>Sorts problems into faults and warnings.</summary>
+    /// <param name="index">The change that they are of.</param>
+    /// <param name="problems">The problems.</param>
+    /// <param name="canPass">Whether there is something to send for all that is wrong, so that <c>?validation=warn</c> means something.</param>
+    private void Take(int index, IEnumerable<ValidationProblem> problems, bool canPass = false)
     {
         var key = _request.Changes[index].Key;
         foreach (var problem in problems)
         {
             if (problem.Severity == ProblemSeverity.Warning)
             {
-                _warnings.Add(new ObjectProblem(index, key, problem));
+                // What the kind's own rules told with a nearer place, the compiled message need not tell again.
+                if (problem.Pointer != "/spec" || !_warnings.Exists(w => w.Index == index && w.Problem.Code == problem.Code))
+                {
+                    _warnings.Add(new ObjectProblem(index, key, problem));
+                }
             }
-            else if (_request.ValidationWarn && IsEnvoyRule(key, problem))
+            else if (canPass && _request.ValidationWarn && IsEnvoyRule(key, problem))
             {
                 _warnings.Add(new ObjectProblem(index, key, problem with { Severity = ProblemSeverity.Warning }));
             }
@@ -482,7 +490,7 @@ internal sealed class ChangePlan
 
     /// <summary>What <c>?validation=warn</c> may let past: Envoy's own rules on a raw resource or an overlay, never ours.</summary>
     private static bool IsEnvoyRule(ResourceKey key, ValidationProblem problem) =>
-        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/resource", StringComparison.Ordinal))
+        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
         || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal);
 
     private void Fault(int index, string pointer, string code, string message) =>

@@ -188,6 +188,18 @@ public sealed class OrderAndRefusalTests
         Assert.Equal("CDS{}-{a}", xds.Ack(Route));
     }
 
+    [Fact]
+    public void A_listener_that_stays_because_its_successor_was_refused_keeps_only_the_clusters_of_its_own_route_table()
+    {
+        var xds = Envoy("CDS:a=1 CDS:b=1 EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        xds.Change("LDS:l=bad>r");
+        xds.Nack(Listener, "Error adding/updating listener(s) l: no");
+        Assert.Equal("CDS{}-{b}", xds.Change("CDS:b"));
+        Assert.Equal("", xds.Change("CDS:a"));
+        Assert.Equal("LDS{}-{l}", xds.Change("LDS:l"));
+        Assert.Equal("CDS{}-{a}", xds.Ack(Listener));
+    }
+
     [Theory]
     [Trait("Rule", "D-33")]
     [InlineData(XdsProtocol.Delta)]

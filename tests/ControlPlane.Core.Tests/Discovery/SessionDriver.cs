@@ -41,6 +41,8 @@ internal sealed class SessionDriver(XdsProtocol protocol)
 
     public ServerResponse Last(ResourceType type) => _last[type];
 
+    public bool Has(ResourceType type) => _last.ContainsKey(type);
+
     public string Nonce(ResourceType type) => _last[type].Nonce.ToString(CultureInfo.InvariantCulture);
 
     public static string Version(ServerResponse response) => response.Version.ToString("x32", null);

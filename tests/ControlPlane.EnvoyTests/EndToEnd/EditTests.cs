@@ -102,10 +102,7 @@ public sealed class EditTests
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(10));
         var before = await edge.Envoy.StatAsync("cluster_manager.cds.update_success");
 
-        await server.Client.PatchAsync(
-            ResourceKey.Sub(ResourceKind.Endpoint, "shop", "e0"),
-            JsonNode.Parse("""{"spec":{"weight":7}}""")!
-        );
+        await server.Client.PatchAsync(ResourceKey.Sub(ResourceKind.Endpoint, "shop", "e0"), JsonNode.Parse("""{"spec":{"weight":7}}""")!);
         await Eventually.True(
             "the weight",
             async _ => (await edge.Envoy.ClustersAsync()).ToJsonString().Contains("\"weight\":7", StringComparison.Ordinal),

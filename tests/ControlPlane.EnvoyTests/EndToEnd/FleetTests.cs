@@ -66,8 +66,8 @@ public sealed class FleetTests(PostgresFixture postgres)
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(10));
 
         await own.StopAsync();
-        var refused = await Assert.ThrowsAsync<ApiException>(
-            () => server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", edge.Backends[1]))
+        var refused = await Assert.ThrowsAsync<ApiException>(() =>
+            server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", edge.Backends[1]))
         );
         Assert.Equal((int)HttpStatusCode.ServiceUnavailable, refused.Problem.Status);
         Assert.NotNull(await server.Client.FindAsync(Edge.Key(ResourceKind.Upstream, "shop")));

@@ -13,7 +13,11 @@ public sealed class RefusalTests
     /// <summary>One refused resource of each kind: P (parsing), R (per resource), W (per watch), and a ring that fails late; each let past our checks on purpose.</summary>
     private static readonly Dictionary<string, (string Type, string Bad, string Good)> Kinds = new()
     {
-        ["P"] = ("envoy.config.cluster.v3.Cluster", "name: bad, type: STATIC, connect_timeout: 0s", "name: bad, type: STATIC, connect_timeout: 1s"),
+        ["P"] = (
+            "envoy.config.cluster.v3.Cluster",
+            "name: bad, type: STATIC, connect_timeout: 0s",
+            "name: bad, type: STATIC, connect_timeout: 1s"
+        ),
         ["R"] = (
             "envoy.config.cluster.v3.Cluster",
             "name: bad, type: STATIC, load_assignment: {cluster_name: bad, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: foo.local, port_value: 80}}}}]}]}",
@@ -73,7 +77,11 @@ public sealed class RefusalTests
         // It does not stop the others …
         var backend = await edge.AddBackendAsync();
         await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", backend));
-        await edge.AnswerAsync((_, text) => text.Contains(backend.Name, StringComparison.Ordinal), TwoSeconds, "a change beside the refused one");
+        await edge.AnswerAsync(
+            (_, text) => text.Contains(backend.Name, StringComparison.Ordinal),
+            TwoSeconds,
+            "a change beside the refused one"
+        );
 
         // … and is not sent again in a loop.
         var rejected = await RejectedAsync(edge);
@@ -83,7 +91,11 @@ public sealed class RefusalTests
 
         // It recovers when corrected.
         await server.Client.PutAsync(bad, Manifest(kind, good: true), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(10) });
-        await Eventually.True("the node to be in step", async _ => (await server.Client.NodesAsync()).Items.Single().State == "synced", TimeSpan.FromSeconds(5));
+        await Eventually.True(
+            "the node to be in step",
+            async _ => (await server.Client.NodesAsync()).Items.Single().State == "synced",
+            TimeSpan.FromSeconds(5)
+        );
         Assert.Empty(await RefusalsAsync(server));
     }
 
@@ -119,8 +131,13 @@ public sealed class RefusalTests
             """;
 
     private static async Task<IEnumerable<string>> RefusalsAsync(ControlPlaneHost server) =>
-        (await server.Client.NodesAsync()).Items.SelectMany(n => n.Streams).SelectMany(s => s.Types).SelectMany(t => t.Refusals).Select(r => r.Message);
+        (await server.Client.NodesAsync())
+            .Items.SelectMany(n => n.Streams)
+            .SelectMany(s => s.Types)
+            .SelectMany(t => t.Refusals)
+            .Select(r => r.Message);
 
     private static async Task<long> RejectedAsync(Edge edge) =>
-        (await edge.Envoy.StatAsync("cluster_manager.cds.update_rejected") ?? 0) + (await edge.Envoy.StatAsync("http.raw.rds.raw.update_rejected") ?? 0);
+        (await edge.Envoy.StatAsync("cluster_manager.cds.update_rejected") ?? 0)
+        + (await edge.Envoy.StatAsync("http.raw.rds.raw.update_rejected") ?? 0);
 }

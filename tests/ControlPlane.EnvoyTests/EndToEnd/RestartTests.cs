@@ -24,10 +24,17 @@ public sealed class RestartTests
         server.Kill();
         await Eventually.True("the proxy to notice", async _ => await edge.Envoy.StatAsync("control_plane.connected_state") == 0);
         await server.StartAsync();
-        await Eventually.True("the proxy to come back", async _ => (await server.Client.NodesAsync()).Items.Any(n => n.Connected), TimeSpan.FromSeconds(60));
+        await Eventually.True(
+            "the proxy to come back",
+            async _ => (await server.Client.NodesAsync()).Items.Any(n => n.Connected),
+            TimeSpan.FromSeconds(60)
+        );
 
         // A change to one object shows that the stream works; the rest must not have been sent again.
-        await server.Client.PutAsync(Edge.Key(ResourceKind.RouteTable, "edge"), Edge.RouteTable("- {match: {prefix: /}, upstream: shop, timeout: 9s}"));
+        await server.Client.PutAsync(
+            Edge.Key(ResourceKind.RouteTable, "edge"),
+            Edge.RouteTable("- {match: {prefix: /}, upstream: shop, timeout: 9s}")
+        );
         await Eventually.True("the change", async _ => (await UpdatesAsync(edge)).Routes > updates.Routes);
         var after = await UpdatesAsync(edge);
         Assert.Equal((updates.Listeners, updates.Clusters), (after.Listeners, after.Clusters));
@@ -47,7 +54,10 @@ public sealed class RestartTests
         await server.Client.ApplyAsync(edge.Manifests());
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
         var file = Path.Combine(server.DataDir, "last-good.jsonl");
-        await Eventually.True("the last-good file", _ => Task.FromResult(File.Exists(file) && File.ReadAllText(file).Contains("shop", StringComparison.Ordinal)));
+        await Eventually.True(
+            "the last-good file",
+            _ => Task.FromResult(File.Exists(file) && File.ReadAllText(file).Contains("shop", StringComparison.Ordinal))
+        );
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
         var versions = Versions(await server.Client.NodesAsync());
 
@@ -55,14 +65,23 @@ public sealed class RestartTests
         await postgres.StopAsync();
         await server.StartAsync("--store", store);
         Assert.Contains("degraded", await server.Http.GetStringAsync("/readyz?verbose"), StringComparison.Ordinal);
-        await Eventually.True("the proxy to come back", async _ => Versions(await server.Client.NodesAsync()) == versions, TimeSpan.FromSeconds(60));
+        await Eventually.True(
+            "the proxy to come back",
+            async _ => Versions(await server.Client.NodesAsync()) == versions,
+            TimeSpan.FromSeconds(60)
+        );
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(5));
     }
 
     private static string Versions(Resources.Api.NodeList nodes) =>
         string.Join(
             ' ',
-            nodes.Items.Where(n => n.Connected).SelectMany(n => n.Streams).SelectMany(s => s.Types).Select(t => $"{t.Type}={t.SentVersion ?? t.AckedVersion}").Order(StringComparer.Ordinal)
+            nodes
+                .Items.Where(n => n.Connected)
+                .SelectMany(n => n.Streams)
+                .SelectMany(s => s.Types)
+                .Select(t => $"{t.Type}={t.SentVersion ?? t.AckedVersion}")
+                .Order(StringComparer.Ordinal)
         );
 
     private static async Task<(long? Clusters, long? Listeners, long? Routes)> UpdatesAsync(Edge edge) =>

@@ -49,7 +49,10 @@ public sealed class ZeroFailureTests
             await server.Client.PutAsync(Edge.Key(ResourceKind.RouteTable, "edge"), Routes(generation, $", timeout: {round % 5 + 10}s"));
             if (round % 5 == 2)
             {
-                await server.Client.PatchAsync(Edge.Key(ResourceKind.Listener, "edge"), Json($$$"""{"spec":{"bufferLimitBytes":{{{32768 + round}}}}}"""));
+                await server.Client.PatchAsync(
+                    Edge.Key(ResourceKind.Listener, "edge"),
+                    Json($$$"""{"spec":{"bufferLimitBytes":{{{32768 + round}}}}}""")
+                );
             }
 
             // The table moves to 300 new upstreams at once, and the old ones go.

@@ -48,7 +48,8 @@ public sealed class AdminFixture : IAsyncLifetime
         );
     }
 
-    public Task<Answer> GetAsync(string path, params (string Name, string Value)[] headers) => SendAsync(HttpMethod.Get, path, headers: headers);
+    public Task<Answer> GetAsync(string path, params (string Name, string Value)[] headers) =>
+        SendAsync(HttpMethod.Get, path, headers: headers);
 
     public Task<Answer> PutAsync(string path, string body, params (string Name, string Value)[] headers) =>
         SendAsync(HttpMethod.Put, path, body, headers: headers);
@@ -91,7 +92,8 @@ internal static class Bodies
 
     public const string Registering = """{"spec": {"endpoints": {"source": "registration"}}}""";
 
-    public static string Endpoint(string address = "10.0.0.1", int port = 8080) => $$$"""{"spec": {"address": "{{{address}}}", "port": {{{port}}}}}""";
+    public static string Endpoint(string address = "10.0.0.1", int port = 8080) =>
+        $$$"""{"spec": {"address": "{{{address}}}", "port": {{{port}}}}}""";
 
     public static string RouteTable(string upstream) =>
         $$$"""{"spec": {"virtualHosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "upstream": "{{{upstream}}}"}]}]}}""";

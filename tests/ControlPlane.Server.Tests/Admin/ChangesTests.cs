@@ -57,7 +57,8 @@ public sealed class ChangesTests : IAsyncLifetime
     [Fact]
     public async Task Apply_is_all_or_nothing_and_names_each_object_at_fault()
     {
-        var broken = Shop.Replace("upstream: cart", "upstream: carrt", StringComparison.Ordinal).Replace("port: 8080", "port: 0", StringComparison.Ordinal);
+        var broken = Shop.Replace("upstream: cart", "upstream: carrt", StringComparison.Ordinal)
+            .Replace("port: 8080", "port: 0", StringComparison.Ordinal);
 
         var problem = (await _api.SendAsync(HttpMethod.Post, "/api/v1/apply", broken, "application/yaml")).Is(422, "invalid");
 
@@ -66,14 +67,23 @@ public sealed class ChangesTests : IAsyncLifetime
         Assert.Equal(15, endpoint.Line);
         (await _api.GetAsync("/api/v1/upstreams/cart")).Is(404, "not-found");
 
-        var reference = (await _api.SendAsync(HttpMethod.Post, "/api/v1/apply", Shop.Replace("upstream: cart", "upstream: carrt", StringComparison.Ordinal), "application/yaml")).Is(422, "invalid");
+        var reference = (
+            await _api.SendAsync(
+                HttpMethod.Post,
+                "/api/v1/apply",
+                Shop.Replace("upstream: cart", "upstream: carrt", StringComparison.Ordinal),
+                "application/yaml"
+            )
+        ).Is(422, "invalid");
         Assert.Equal(("RouteTable/shop", 10), (reference.Errors!.Value[0].Object, reference.Errors!.Value[0].Line));
     }
 
     [Fact]
     public async Task One_object_twice_in_a_request_is_refused() =>
         Assert.Contains(
-            (await _api.SendAsync(HttpMethod.Post, "/api/v1/apply", Shop + "\n---\n" + Shop, "application/yaml")).Is(422, "invalid").Errors!.Value,
+            (await _api.SendAsync(HttpMethod.Post, "/api/v1/apply", Shop + "\n---\n" + Shop, "application/yaml"))
+                .Is(422, "invalid")
+                .Errors!.Value,
             e => e.Code == "duplicate-object"
         );
 
@@ -83,7 +93,14 @@ public sealed class ChangesTests : IAsyncLifetime
         var valid = await _api.SendAsync(HttpMethod.Post, "/api/v1/validate", Shop, "application/yaml");
         Assert.Equal(200, valid.Status);
         Assert.True((bool)valid.Json["valid"]!);
-        (await _api.SendAsync(HttpMethod.Post, "/api/v1/validate", Shop.Replace("10.0.0.1", "nowhere", StringComparison.Ordinal), "application/yaml")).Is(422, "invalid");
+        (
+            await _api.SendAsync(
+                HttpMethod.Post,
+                "/api/v1/validate",
+                Shop.Replace("10.0.0.1", "nowhere", StringComparison.Ordinal),
+                "application/yaml"
+            )
+        ).Is(422, "invalid");
 
         var diff = await _api.Client.DiffAsync(Shop);
         Assert.Equal(["created", "created", "created"], diff.Objects.Select(o => o.Action));
@@ -118,7 +135,13 @@ public sealed class ChangesTests : IAsyncLifetime
     public async Task An_export_can_be_applied_elsewhere()
     {
         await _api.Client.ApplyAsync(Shop);
-        await _api.Client.OrderAsync("cart", "a", "drain", new EndpointOrder { Reason = "x" }, new WriteOptions { Confirm = await DigestOfDrainAsync() });
+        await _api.Client.OrderAsync(
+            "cart",
+            "a",
+            "drain",
+            new EndpointOrder { Reason = "x" },
+            new WriteOptions { Confirm = await DigestOfDrainAsync() }
+        );
 
         var yaml = await _api.GetAsync("/api/v1/export");
         var json = await _api.GetAsync("/api/v1/export", ("Accept", "application/json"));
@@ -189,7 +212,8 @@ public sealed class ChangesTests : IAsyncLifetime
     {
         const string Body = """{"spec": {"envoy": {"maintenanceInterval": "x"}, "endpoints": {"source": "registration"}}}""";
         (await _api.PutAsync("/api/v1/upstreams/x", Body)).Is(422, "invalid");
-        const string Refused = """{"spec": {"envoy": {"commonLbConfig": {"healthyPanicThreshold": {"value": 1000}}}, "endpoints": {"source": "registration"}}}""";
+        const string Refused =
+            """{"spec": {"envoy": {"commonLbConfig": {"healthyPanicThreshold": {"value": 1000}}}, "endpoints": {"source": "registration"}}}""";
         (await _api.PutAsync("/api/v1/upstreams/x", Refused)).Is(422, "invalid");
 
         var taken = await _api.PutAsync("/api/v1/upstreams/x?validation=warn&reason=a%20test", Refused);

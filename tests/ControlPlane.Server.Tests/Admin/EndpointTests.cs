@@ -100,7 +100,10 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         Assert.Equal("Override", (string?)drained.Json["kind"]);
         await StateIsAsync("draining");
 
-        Assert.Equal(200, (await api.SendAsync(HttpMethod.Post, path + ":disable", "reason: broken disk\nexpiresIn: never\n", "application/yaml")).Status);
+        Assert.Equal(
+            200,
+            (await api.SendAsync(HttpMethod.Post, path + ":disable", "reason: broken disk\nexpiresIn: never\n", "application/yaml")).Status
+        );
         await StateIsAsync("disabled");
         var order = (await api.GetAsync($"/api/v1/overrides/{upstream}/{Id}")).Json["spec"]!;
         Assert.Equal("disable", (string?)order["action"]);
@@ -137,7 +140,10 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
     {
         await api.PutAsync("/api/v1/upstreams/unknown-orders", Bodies.Upstream());
 
-        (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/unknown-orders/endpoints/10.7.7.7:1:drain", """{"reason": "x"}""")).Is(404, "not-found");
+        (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/unknown-orders/endpoints/10.7.7.7:1:drain", """{"reason": "x"}""")).Is(
+            404,
+            "not-found"
+        );
     }
 
     [Fact]
@@ -163,6 +169,9 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         await api.PutAsync("/api/v1/upstreams/drain-last", Bodies.Registering);
         await api.PutAsync("/api/v1/upstreams/drain-last/endpoints/a", Bodies.Endpoint());
 
-        (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/drain-last/endpoints/a:disable", """{"reason": "x"}""")).Is(409, "confirmation-required");
+        (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/drain-last/endpoints/a:disable", """{"reason": "x"}""")).Is(
+            409,
+            "confirmation-required"
+        );
     }
 }

@@ -87,7 +87,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     {
         Assert.Equal(201, (await api.PutAsync("/api/v1/upstreams/once", Bodies.Upstream(), ("If-None-Match", "*"))).Status);
 
-        var problem = (await api.PutAsync("/api/v1/upstreams/once", Bodies.Upstream(9090), ("If-None-Match", "*"))).Is(412, "precondition-failed");
+        var problem = (await api.PutAsync("/api/v1/upstreams/once", Bodies.Upstream(9090), ("If-None-Match", "*"))).Is(
+            412,
+            "precondition-failed"
+        );
 
         Assert.Contains("exists already", problem.Detail, StringComparison.Ordinal);
     }
@@ -114,7 +117,9 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task Kind_and_name_of_body_and_url_must_agree()
     {
-        var wrongKind = (await api.PutAsync("/api/v1/upstreams/a", """{"apiVersion": "controlplane/v1", "kind": "Listener", "spec": {}}""")).Is(422, "invalid");
+        var wrongKind = (
+            await api.PutAsync("/api/v1/upstreams/a", """{"apiVersion": "controlplane/v1", "kind": "Listener", "spec": {}}""")
+        ).Is(422, "invalid");
         Assert.Contains(wrongKind.Errors!.Value, e => e.Code == "wrong-kind");
 
         var wrongName = (await api.PutAsync("/api/v1/upstreams/a", """{"metadata": {"name": "b"}, "spec": {}}""")).Is(422, "invalid");
@@ -169,7 +174,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     public async Task Other_media_types_are_415_and_a_form_is_explained()
     {
         (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "<a/>", "application/xml")).Is(415, "media-type");
-        var form = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "a=b", "application/x-www-form-urlencoded")).Is(415, "media-type");
+        var form = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "a=b", "application/x-www-form-urlencoded")).Is(
+            415,
+            "media-type"
+        );
         Assert.Contains("curl", form.Detail, StringComparison.Ordinal);
         (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/x", "a: b", "application/yaml")).Is(415, "media-type");
     }
@@ -188,8 +196,14 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.Equal(201, put.Status);
         Assert.Equal("application/yaml", put.MediaType);
         Assert.Contains("\nkind: NodeGroup\n", put.Text, StringComparison.Ordinal);
-        Assert.Equal("application/json", (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json, application/yaml;q=0.5"))).MediaType);
-        Assert.Equal("application/yaml", (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json;q=0.5, application/yaml"))).MediaType);
+        Assert.Equal(
+            "application/json",
+            (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json, application/yaml;q=0.5"))).MediaType
+        );
+        Assert.Equal(
+            "application/yaml",
+            (await api.GetAsync("/api/v1/nodegroups/yaml", ("Accept", "application/json;q=0.5, application/yaml"))).MediaType
+        );
     }
 
     [Fact]
@@ -243,7 +257,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task A_merge_patch_changes_parts_and_null_takes_away()
     {
-        await api.PutAsync("/api/v1/upstreams/merge", """{"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""");
+        await api.PutAsync(
+            "/api/v1/upstreams/merge",
+            """{"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}"""
+        );
 
         var patched = await api.SendAsync(
             HttpMethod.Patch,
@@ -255,10 +272,24 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.Equal(200, patched.Status);
         Assert.Equal("""{"b":"2","c":"3"}""", patched.Json["metadata"]!["labels"]!.ToJsonString());
         Assert.Equal("250ms", (string?)patched.Json["spec"]!["connectTimeout"]);
-        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", """{"spec": {"nonsense": 1}}""", "application/merge-patch+json")).Is(422, "invalid");
+        (
+            await api.SendAsync(
+                HttpMethod.Patch,
+                "/api/v1/upstreams/merge",
+                """{"spec": {"nonsense": 1}}""",
+                "application/merge-patch+json"
+            )
+        ).Is(422, "invalid");
         (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/nowhere", "{}", "application/merge-patch+json")).Is(404, "not-found");
         (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", "[1]", "application/merge-patch+json")).Is(400, "syntax");
-        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/merge", """{"metadata": {"name": "other"}}""", "application/merge-patch+json")).Is(422, "invalid");
+        (
+            await api.SendAsync(
+                HttpMethod.Patch,
+                "/api/v1/upstreams/merge",
+                """{"metadata": {"name": "other"}}""",
+                "application/merge-patch+json"
+            )
+        ).Is(422, "invalid");
     }
 
     [Fact]
@@ -286,8 +317,14 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
             )
         ).Is(409, "conflict");
         Assert.Contains("operation 1", failed.Detail, StringComparison.Ordinal);
-        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "remove", "path": "/spec/nothing"}]""", Type)).Is(422, "invalid");
-        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "frobnicate", "path": "/spec"}]""", Type)).Is(400, "syntax");
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "remove", "path": "/spec/nothing"}]""", Type)).Is(
+            422,
+            "invalid"
+        );
+        (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """[{"op": "frobnicate", "path": "/spec"}]""", Type)).Is(
+            400,
+            "syntax"
+        );
         (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/ops", """{"op": "test"}""", Type)).Is(400, "syntax");
         Assert.Equal("2s", (string?)(await api.GetAsync("/api/v1/upstreams/ops")).Json["spec"]!["connectTimeout"]);
     }
@@ -301,7 +338,12 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         await Task.WhenAll(
             Enumerable
                 .Range(0, 4)
-                .Select(i => api.Client.PatchAsync(key, new JsonObject { ["metadata"] = new JsonObject { ["labels"] = new JsonObject { [$"writer-{i}"] = "x" } } }))
+                .Select(i =>
+                    api.Client.PatchAsync(
+                        key,
+                        new JsonObject { ["metadata"] = new JsonObject { ["labels"] = new JsonObject { [$"writer-{i}"] = "x" } } }
+                    )
+                )
         );
 
         Assert.Equal(4, (await api.Client.FindAsync(key))!.Metadata.Labels!.Count);
@@ -312,13 +354,19 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     {
         for (var i = 0; i < 5; i++)
         {
-            await api.PutAsync($"/api/v1/nodegroups/page-{i}", """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+            await api.PutAsync(
+                $"/api/v1/nodegroups/page-{i}",
+                """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}"""
+            );
         }
 
         const string Path = "/api/v1/nodegroups?labelSelector=set%3Dpage&limit=2";
         var first = (await api.GetAsync(Path)).Json;
         await api.SendAsync(HttpMethod.Delete, "/api/v1/nodegroups/page-2");
-        await api.PutAsync("/api/v1/nodegroups/page-21", """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        await api.PutAsync(
+            "/api/v1/nodegroups/page-21",
+            """{"metadata": {"labels": {"set": "page"}}, "spec": {"selectors": [{"ids": ["a"]}]}}"""
+        );
         var second = (await api.GetAsync($"{Path}&continue={first["continue"]}")).Json;
         var third = (await api.GetAsync($"{Path}&continue={second["continue"]}")).Json;
 
@@ -336,7 +384,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task A_list_can_be_applied_as_it_is()
     {
-        await api.PutAsync("/api/v1/nodegroups/relisted", """{"metadata": {"labels": {"set": "relisted"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        await api.PutAsync(
+            "/api/v1/nodegroups/relisted",
+            """{"metadata": {"labels": {"set": "relisted"}}, "spec": {"selectors": [{"ids": ["a"]}]}}"""
+        );
         var list = await api.GetAsync("/api/v1/nodegroups?labelSelector=set=relisted");
 
         var applied = await api.Client.ApplyAsync(list.Text);
@@ -348,8 +399,16 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     public async Task History_shows_every_state_with_its_author_and_reason()
     {
         var key = new ResourceKey(ResourceKind.Upstream, "historic");
-        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""", new WriteOptions { Reason = "first" });
-        await api.Client.PutAsync(key, """{"spec": {"connectTimeout": "2s", "endpoints": {"source": "registration"}}}""", new WriteOptions { Reason = "second" });
+        await api.Client.PutAsync(
+            key,
+            """{"spec": {"connectTimeout": "1s", "endpoints": {"source": "registration"}}}""",
+            new WriteOptions { Reason = "first" }
+        );
+        await api.Client.PutAsync(
+            key,
+            """{"spec": {"connectTimeout": "2s", "endpoints": {"source": "registration"}}}""",
+            new WriteOptions { Reason = "second" }
+        );
         await api.Client.DeleteAsync(key, new WriteOptions { Reason = "gone" });
 
         var items = (await api.GetAsync("/api/v1/upstreams/historic/history")).Json["items"]!.AsArray();
@@ -381,7 +440,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
 
         var status = (await api.GetAsync("/api/v1/upstreams/status")).Json["status"]!;
 
-        Assert.Equal(["Accepted True Compiled", "Programmed Unknown NoNodes"], status["conditions"]!.AsArray().Select(c => $"{c!["type"]} {c["status"]} {c["reason"]}"));
+        Assert.Equal(
+            ["Accepted True Compiled", "Programmed Unknown NoNodes"],
+            status["conditions"]!.AsArray().Select(c => $"{c!["type"]} {c["status"]} {c["reason"]}")
+        );
         Assert.Equal(2, (int)status["endpoints"]!["active"]!);
     }
 

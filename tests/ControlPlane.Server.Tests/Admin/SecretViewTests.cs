@@ -33,9 +33,23 @@ public sealed class SecretViewTests(AdminFixture api) : IClassFixture<AdminFixtu
         var secretLine = key.Split('\n')[1];
         const string Path = "/api/v1/secrets/shown";
         Assert.Equal(201, (await api.PutAsync(Path, body.ToJsonString())).Status);
-        await api.Client.PatchAsync(new ResourceKey(ResourceKind.Secret, "shown"), JsonNode.Parse("""{"metadata": {"labels": {"a": "b"}}}""")!);
+        await api.Client.PatchAsync(
+            new ResourceKey(ResourceKind.Secret, "shown"),
+            JsonNode.Parse("""{"metadata": {"labels": {"a": "b"}}}""")!
+        );
 
-        foreach (var path in (string[])[Path, "/api/v1/secrets", Path + "/xds", Path + "/history", "/api/v1/export", "/api/v1/revisions/1", "/api/v1/revisions/1..2"])
+        foreach (
+            var path in (string[])
+                [
+                    Path,
+                    "/api/v1/secrets",
+                    Path + "/xds",
+                    Path + "/history",
+                    "/api/v1/export",
+                    "/api/v1/revisions/1",
+                    "/api/v1/revisions/1..2",
+                ]
+        )
         {
             var answer = await api.GetAsync(path);
             Assert.Equal(200, answer.Status);
@@ -89,7 +103,10 @@ public sealed class SecretViewTests(AdminFixture api) : IClassFixture<AdminFixtu
         );
 
         var change = diff.Json["objects"]![0]!["changes"]![0]!;
-        Assert.Equal(("/spec/generic/inline", "[redacted]", "[redacted]"), ((string?)change["pointer"], (string?)change["before"], (string?)change["after"]));
+        Assert.Equal(
+            ("/spec/generic/inline", "[redacted]", "[redacted]"),
+            ((string?)change["pointer"], (string?)change["before"], (string?)change["after"])
+        );
         Assert.DoesNotContain("-value", diff.Text, StringComparison.Ordinal);
     }
 

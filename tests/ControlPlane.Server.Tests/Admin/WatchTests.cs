@@ -62,9 +62,14 @@ public sealed class WatchTests
 
         await host.Client.ApplyAsync(
             string.Join(
-                "\n---\n",
-                Enumerable.Range(0, 3).Select(i => "{apiVersion: controlplane/v1, kind: NodeGroup, metadata: {name: g" + i + "}, spec: {selectors: [{ids: [a]}]}}")
-            ).Insert(0, "---\n")
+                    "\n---\n",
+                    Enumerable
+                        .Range(0, 3)
+                        .Select(i =>
+                            "{apiVersion: controlplane/v1, kind: NodeGroup, metadata: {name: g" + i + "}, spec: {selectors: [{ids: [a]}]}}"
+                        )
+                )
+                .Insert(0, "---\n")
         );
 
         Assert.Equal([null, null, "1"], [(await watch.NextAsync()).Id, (await watch.NextAsync()).Id, (await watch.NextAsync()).Id]);
@@ -78,7 +83,10 @@ public sealed class WatchTests
         await watch.NextAsync();
         var key = new ResourceKey(ResourceKind.Upstream, "x");
 
-        await host.Client.PutAsync(new ResourceKey(ResourceKind.NodeGroup, "other"), """{"metadata": {"labels": {"team": "a"}}, "spec": {"selectors": [{"ids": ["a"]}]}}""");
+        await host.Client.PutAsync(
+            new ResourceKey(ResourceKind.NodeGroup, "other"),
+            """{"metadata": {"labels": {"team": "a"}}, "spec": {"selectors": [{"ids": ["a"]}]}}"""
+        );
         await host.Client.PutAsync(key, """{"spec": {"endpoints": {"source": "registration"}}}""");
         await host.Client.PatchAsync(key, JsonNode.Parse("""{"metadata": {"labels": {"team": "a"}}}""")!);
         await host.Client.PatchAsync(key, JsonNode.Parse("""{"metadata": {"labels": {"team": "b"}}}""")!);
@@ -99,11 +107,14 @@ public sealed class WatchTests
 
         var next = watch.NextHeadAsync();
         // The server asks the clock after it has sent the first: the clock is moved until it has.
-        await Eventually.True("the second bookmark", _ =>
-        {
-            time.Advance(TimeSpan.FromSeconds(30));
-            return Task.FromResult(next.IsCompleted);
-        });
+        await Eventually.True(
+            "the second bookmark",
+            _ =>
+            {
+                time.Advance(TimeSpan.FromSeconds(30));
+                return Task.FromResult(next.IsCompleted);
+            }
+        );
 
         Assert.Equal(("bookmark", "0"), await next);
     }
@@ -134,11 +145,14 @@ public sealed class WatchTests
             Assert.Equal(HttpStatusCode.TooManyRequests, second.Status);
         }
 
-        await Eventually.True("the stream's place to be free", async _ =>
-        {
-            using var again = await Watch.OpenAsync(host, "", check: false);
-            return again.Status == HttpStatusCode.OK;
-        });
+        await Eventually.True(
+            "the stream's place to be free",
+            async _ =>
+            {
+                using var again = await Watch.OpenAsync(host, "", check: false);
+                return again.Status == HttpStatusCode.OK;
+            }
+        );
     }
 
     [Fact]

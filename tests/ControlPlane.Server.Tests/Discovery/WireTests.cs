@@ -457,6 +457,36 @@ public sealed class WireTests : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("Rule", "G-07")]
+    public async Task G07_the_features_that_a_client_declares_are_known()
+    {
+        using var stream = _client.OpenSotw();
+        await stream.SendAsync(
+            new DiscoveryRequest
+            {
+                Node = new Node { Id = "grpc", ClientFeatures = { "envoy.lb.does_not_support_overprovisioning" } },
+                TypeUrl = Listener.TypeUrl,
+                ResourceNames = { "svc" },
+            }
+        );
+        await stream.ExpectResponseAsync(Listener.TypeUrl);
+        Assert.Equal(["envoy.lb.does_not_support_overprovisioning"], _server.Nodes.Find("grpc")!.Identity.ClientFeatures);
+    }
+
+    [Fact]
+    [Trait("Rule", "G-01")]
+    [Trait("Rule", "G-11")]
+    public async Task G01_G11_a_gRPC_client_is_given_exactly_the_names_that_it_asks_for()
+    {
+        const string Name = "xdstp://authority/envoy.config.listener.v3.Listener/svc";
+        _server.Publish(Resources.Listener(Name), Resources.Listener("other"));
+        using var stream = _client.OpenSotw("grpc");
+        await stream.AskAsync(Listener.TypeUrl, Name, "xdstp://unknown-authority/envoy.config.listener.v3.Listener/x");
+        var response = await stream.ExpectResponseAsync(Listener.TypeUrl);
+        Assert.Equal(Name, Assert.Single(response.Resources).Unpack<Envoy.Config.Listener.V3.Listener>().Name);
+    }
+
+    [Fact]
     [Trait("Rule", "T-14")]
     public async Task T14_a_node_whose_id_is_absurd_is_told_so()
     {

@@ -37,13 +37,7 @@ public sealed class PostgresDesiredStateStoreTests(PostgresFixture postgres) : D
 
     private protected override IDesiredStateStore OpenAgain(TimeProvider? time = null) => Open(_database, time);
 
-    private protected override async Task AdvanceHeadSilentlyAsync()
-    {
-        await using var connection = new NpgsqlConnection(_database + ";Pooling=false");
-        await connection.OpenAsync(Cancellation);
-        await using var command = new NpgsqlCommand("UPDATE head SET revision = revision + 1", connection);
-        await command.ExecuteNonQueryAsync(Cancellation);
-    }
+    private protected override Task AdvanceHeadSilentlyAsync() => ExecuteAsync("UPDATE head SET revision = revision + 1");
 
     [Fact]
     public async Task A_watch_sees_what_another_server_commits()
@@ -59,19 +53,37 @@ public sealed class PostgresDesiredStateStoreTests(PostgresFixture postgres) : D
     }
 
     [Fact]
+    public async Task Two_control_planes_live_in_two_schemas_of_one_database()
+    {
+        await CommitAsync(0, [Document("a")]);
+        var inSchema = new NpgsqlConnectionStringBuilder(_database) { SearchPath = "other" }.ConnectionString;
+        var other = Track(Open(inSchema));
+        var missing = await Assert.ThrowsAsync<StoreUnavailableException>(() => other.MigrateAsync(Cancellation));
+        Assert.Contains("no schema of the search path exists", missing.Message, StringComparison.Ordinal);
+
+        await ExecuteAsync("CREATE SCHEMA other");
+        await other.MigrateAsync(Cancellation);
+
+        Assert.Equal(0, (await other.LoadAsync(Cancellation)).Revision);
+        Assert.Equal(1, (await Store.LoadAsync(Cancellation)).Revision);
+    }
+
+    [Fact]
     public async Task A_notification_that_is_no_revision_is_passed_over()
     {
         await using var watch = Store.WatchAsync(Cancellation).GetAsyncEnumerator(Cancellation);
         Assert.Equal(0, await NextAsync(watch));
 
-        await using (var connection = new NpgsqlConnection(_database + ";Pooling=false"))
-        {
-            await connection.OpenAsync(Cancellation);
-            await using var command = new NpgsqlCommand("NOTIFY controlplane_revision, 'garbage'", connection);
-            await command.ExecuteNonQueryAsync(Cancellation);
-        }
-
+        await ExecuteAsync("NOTIFY controlplane_revision, 'garbage'");
         await CommitAsync(0, [Document("a")]);
         Assert.Equal(1, await NextAsync(watch));
+    }
+
+    private async Task ExecuteAsync(string sql)
+    {
+        await using var connection = new NpgsqlConnection(_database + ";Pooling=false");
+        await connection.OpenAsync(Cancellation);
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync(Cancellation);
     }
 }

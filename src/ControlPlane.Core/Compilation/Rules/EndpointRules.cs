@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using ControlPlane.Resources.Validation;
 using Envoy.Config.Cluster.V3;
 using Envoy.Config.Core.V3;
@@ -6,15 +7,13 @@ using Envoy.Type.V3;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
 using DiscoveryType = Envoy.Config.Cluster.V3.Cluster.Types.DiscoveryType;
 using DropOverload = Envoy.Config.Endpoint.V3.ClusterLoadAssignment.Types.Policy.Types.DropOverload;
+using IPAddress = System.Net.IPAddress;
 
 namespace ControlPlane.Core.Compilation.Rules;
 
 /// <summary>Endpoints, alone (EDS) and inside a cluster.</summary>
 internal static class EndpointRules
 {
-    /// <summary>Size of <c>sockaddr_un.sun_path</c> on Linux, less the NUL at its end.</summary>
-    private const int MaxSocketPath = 107;
-
     public static IEnumerable<MessageRule> All() =>
         [
             On<ClusterLoadAssignment>(CheckAssignment),
@@ -22,12 +21,12 @@ internal static class EndpointRules
             On<Pipe>(
                 (m, path) =>
                 {
-                    if (System.Text.Encoding.UTF8.GetByteCount(m.Path) > MaxSocketPath)
+                    if (System.Text.Encoding.UTF8.GetByteCount(m.Path) > NetworkAddress.MaxUnixPathLength)
                     {
                         path.Error(
                             "/path",
                             "socket-path-too-long",
-                            $"The path of a UNIX socket has at most {MaxSocketPath} bytes. Choose a shorter one."
+                            $"The path of a UNIX socket has at most {NetworkAddress.MaxUnixPathLength} bytes. Choose a shorter one."
                         );
                     }
                 }
@@ -36,7 +35,7 @@ internal static class EndpointRules
             On<CidrRange>(
                 (m, path) =>
                 {
-                    if (!IpLiteral.IsValid(m.AddressPrefix))
+                    if (!TryParseIp(m.AddressPrefix, out _))
                     {
                         path.Error(
                             "/addressPrefix",
@@ -48,6 +47,13 @@ internal static class EndpointRules
             ),
         ];
 
+    /// <summary>Reads an IP address. Envoy takes a zone behind an IPv6 address (<c>fe80::1%eth0</c>), which friendly specs have no use for.</summary>
+    public static bool TryParseIp(string text, [NotNullWhen(true)] out IPAddress? address)
+    {
+        var zone = text.Contains(':', StringComparison.Ordinal) ? text.IndexOf('%', StringComparison.Ordinal) : -1;
+        return NetworkAddress.TryParseIp(zone > 0 && zone < text.Length - 1 ? text[..zone] : text, out address);
+    }
+
     /// <summary>Checks that a socket address needs no resolving.</summary>
     public static void CheckIp(SocketAddress? address, string tail, MessagePath path)
     {
@@ -56,7 +62,7 @@ internal static class EndpointRules
             return;
         }
 
-        if (address.ResolverName.Length == 0 && !IpLiteral.IsValid(address.Address))
+        if (address.ResolverName.Length == 0 && !TryParseIp(address.Address, out _))
         {
             path.Error(
                 tail + "/address",
@@ -88,6 +94,15 @@ internal static class EndpointRules
         {
             var locality = assignment.Endpoints[i];
             localityWeights += locality.LoadBalancingWeight ?? 0;
+            if (locality.Locality is null)
+            {
+                path.Warning(
+                    $"/endpoints/{i}",
+                    "no-locality",
+                    "There is no locality: gRPC clients refuse that. Give one; it may be empty ({})."
+                );
+            }
+
             if (!localities.Add((locality.Locality, locality.Priority)))
             {
                 path.Warning(
@@ -191,7 +206,7 @@ internal static class EndpointRules
         }
     }
 
-    private static string Normalise(string address) => IpLiteral.TryParse(address, out var ip) ? ip.ToString() : address;
+    private static string Normalise(string address) => TryParseIp(address, out var ip) ? ip.ToString() : address;
 
     private static void CheckPriorities(ClusterLoadAssignment assignment, MessagePath path)
     {

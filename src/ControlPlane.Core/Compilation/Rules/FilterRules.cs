@@ -125,6 +125,7 @@ internal static class FilterRules
             );
         }
 
+        var hasRouter = filters.Any(f => Is(f.TypedConfig, Router.Descriptor));
         for (var i = 0; i < filters.Count; i++)
         {
             var isLast = i == filters.Count - 1;
@@ -141,7 +142,7 @@ internal static class FilterRules
             {
                 path.Error($"/httpFilters/{i}/disabled", "router-disabled", "The last filter cannot be disabled.");
             }
-            else if (isLast && !isRouter && EnvoyTypes.FindByName(NameOf(filters[i].TypedConfig)) is not null)
+            else if (isLast && !hasRouter && EnvoyTypes.FindByName(NameOf(filters[i].TypedConfig)) is not null)
             {
                 path.Error(
                     $"/httpFilters/{i}",

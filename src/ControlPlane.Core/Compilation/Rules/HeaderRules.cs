@@ -121,6 +121,7 @@ internal static class HeaderRules
 
     private static void CheckText(string format, string tail, bool extensible, MessagePath path)
     {
+<<<<<<< HEAD
         foreach (var (severity, code, message) in CommandOperators.Explain(format, extensible))
         {
             if (severity == ProblemSeverity.Error)
@@ -131,6 +132,11 @@ internal static class HeaderRules
             {
                 path.Warning(tail, code, message);
             }
+=======
+        if (format.Contains('%', StringComparison.Ordinal))
+        {
+            path.Problems.CommandOperatorsIn(path.Pointer + tail, format, extensible);
+>>>>>>> infra
         }
     }
 }

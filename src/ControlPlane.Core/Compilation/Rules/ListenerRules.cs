@@ -180,7 +180,7 @@ internal static class ListenerRules
     /// <summary>The range with the bits behind its prefix cleared.</summary>
     private static string Normalise(CidrRange range)
     {
-        if (!IpLiteral.TryParse(range.AddressPrefix, out var address))
+        if (!EndpointRules.TryParseIp(range.AddressPrefix, out var address))
         {
             return range.AddressPrefix;
         }

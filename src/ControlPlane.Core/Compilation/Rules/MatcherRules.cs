@@ -10,13 +10,10 @@ namespace ControlPlane.Core.Compilation.Rules;
 /// <summary>Regular expressions and path templates.</summary>
 internal static class MatcherRules
 {
-    /// <summary>Envoy's default of the runtime key <c>re2.max_program_size.error_level</c>.</summary>
-    private const int MaxProgramSize = 100;
-
     public static IEnumerable<MessageRule> All() =>
         [
-            On<RegexMatcher>((m, path) => CheckRegex(m.Regex, path)),
-            On<XdsRegexMatcher>((m, path) => CheckRegex(m.Regex, path)),
+            On<RegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
+            On<XdsRegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
             On<RegexMatchAndSubstitute>(CheckSubstitution),
             On<UriTemplateMatch>(
                 (m, path) =>
@@ -28,23 +25,6 @@ internal static class MatcherRules
                 }
             ),
         ];
-
-    private static void CheckRegex(string regex, MessagePath path)
-    {
-        var check = Re2Syntax.Check(regex);
-        if (check.Fault is { } fault)
-        {
-            path.Error("/regex", "invalid-regex", fault);
-        }
-        else if (check.ProgramSize > MaxProgramSize)
-        {
-            path.Warning(
-                "/regex",
-                "regex-size",
-                $"The expression compiles to about {check.ProgramSize} steps; Envoy refuses more than {MaxProgramSize}, unless its runtime raises re2.max_program_size.error_level. Simplify it, or raise the limit in the bootstrap."
-            );
-        }
-    }
 
     private static void CheckSubstitution(RegexMatchAndSubstitute rewrite, MessagePath path)
     {

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
@@ -129,17 +128,17 @@ internal static class TlsRules
         {
             path.Error("/trustedCa", "empty-data-source", "The CA is empty. Give at least one certificate in PEM.");
         }
-        else if (!PemFile.TryReadCertificates(pem, out var certificates))
+        else if (Pem.ReadCertificates(pem) is { Count: > 0 } certificates)
+        {
+            Pem.Dispose(certificates);
+        }
+        else
         {
             path.Error(
                 "/trustedCa",
                 "invalid-certificate",
                 "The CA cannot be read: each block must be a whole certificate in PEM (-----BEGIN CERTIFICATE-----)."
             );
-        }
-        else
-        {
-            Dispose(certificates);
         }
     }
 
@@ -202,7 +201,7 @@ internal static class TlsRules
 
     private static void CheckPair(string chain, TlsCertificate certificate, MessagePath path)
     {
-        if (!PemFile.TryReadCertificates(chain, out var certificates))
+        if (Pem.ReadCertificates(chain) is not { Count: > 0 } certificates)
         {
             path.Error(
                 "/certificateChain",
@@ -212,8 +211,7 @@ internal static class TlsRules
             return;
         }
 
-        using var leaf = certificates[0];
-        Dispose(certificates.Skip(1));
+        var leaf = certificates[0];
         using (var rsa = leaf.GetRSAPublicKey())
         {
             if (rsa?.KeySize < MinRsaBits)
@@ -226,41 +224,59 @@ internal static class TlsRules
             }
         }
 
-        if (InlineText(certificate.PrivateKey) is not { } key)
+        if (InlineText(certificate.PrivateKey) is { } key && !Pem.IsEd25519(leaf))
         {
+            CheckKey(leaf, key, certificate.Password, path);
+        }
+
+        Pem.Dispose(certificates);
+    }
+
+    private static void CheckKey(X509Certificate2 leaf, string pem, DataSource? passwordSource, MessagePath path)
+    {
+        if (Pem.FirstPrivateKey(pem) is not var (label, key))
+        {
+            path.Error(
+                "/privateKey",
+                "invalid-private-key",
+                "The private key cannot be read: it must be a key in PEM (-----BEGIN PRIVATE KEY-----)."
+            );
             return;
         }
 
-        switch (
-            PemFile.Match(
-                leaf,
-                key,
-                certificate.Password is null ? null : InlineText(certificate.Password),
-                certificate.Password is not null
-            )
-        )
+        var isEncrypted = label.StartsWith("ENCRYPTED", StringComparison.Ordinal);
+        var password = InlineText(passwordSource);
+        if (isEncrypted && password is null && passwordSource is not null)
         {
-            case KeyMatch.Unreadable:
-                path.Error(
-                    "/privateKey",
-                    "invalid-private-key",
-                    "The private key cannot be read: it must be a key in PEM (-----BEGIN PRIVATE KEY-----)."
-                );
-                break;
-            case KeyMatch.Locked:
-                path.Error(
-                    "/privateKey",
-                    "encrypted-private-key",
-                    "The private key is encrypted, and the password is missing or wrong. Give password, or an unencrypted key."
-                );
-                break;
-            case KeyMatch.Different:
-                path.Error(
-                    "/privateKey",
-                    "key-mismatch",
-                    "The private key does not belong to the certificate. Give the key that the certificate was issued for."
-                );
-                break;
+            // The password is in a file of the proxy.
+            return;
+        }
+
+        if (isEncrypted && password is null)
+        {
+            path.Error(
+                "/privateKey",
+                "encrypted-private-key",
+                "The private key is encrypted, and there is no password. Give password, or an unencrypted key."
+            );
+        }
+        else if (Pem.PublicKeyOf(key, isEncrypted ? password : null) is not { } publicKey)
+        {
+            path.Error(
+                "/privateKey",
+                isEncrypted ? "encrypted-private-key" : "invalid-private-key",
+                isEncrypted
+                    ? "The private key cannot be decrypted: the password is wrong, or the key is damaged."
+                    : "The private key cannot be read: it must be RSA or ECDSA, in PEM."
+            );
+        }
+        else if (!publicKey.AsSpan().SequenceEqual(leaf.PublicKey.ExportSubjectPublicKeyInfo()))
+        {
+            path.Error(
+                "/privateKey",
+                "key-mismatch",
+                "The private key does not belong to the certificate. Give the key that the certificate was issued for."
+            );
         }
     }
 
@@ -274,154 +290,4 @@ internal static class TlsRules
             DataSource.SpecifierOneofCase.InlineBytes => source.InlineBytes.ToStringUtf8(),
             _ => null,
         };
-
-    private static void Dispose(IEnumerable<X509Certificate2> certificates)
-    {
-        foreach (var certificate in certificates)
-        {
-            certificate.Dispose();
-        }
-    }
-}
-
-/// <summary>How a private key stands to a certificate.</summary>
-internal enum KeyMatch
-{
-    /// <summary>They belong together, or their kind cannot be compared here (Ed25519).</summary>
-    Same,
-
-    /// <summary>They do not belong together.</summary>
-    Different,
-
-    /// <summary>There is no key.</summary>
-    Unreadable,
-
-    /// <summary>The key is encrypted and cannot be decrypted.</summary>
-    Locked,
-}
-
-/// <summary>Reads PEM (RFC 7468) as strictly as Envoy does: one bad block spoils the file.</summary>
-internal static class PemFile
-{
-    private const string CertificateLabel = "CERTIFICATE";
-    private const string EncryptedKeyLabel = "ENCRYPTED PRIVATE KEY";
-
-    private static readonly string[] KeyLabels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", EncryptedKeyLabel];
-
-    /// <summary>Reads all certificates. False where there is none, or one is damaged.</summary>
-    public static bool TryReadCertificates(string pem, out List<X509Certificate2> certificates)
-    {
-        certificates = [];
-        var rest = pem.AsSpan();
-        try
-        {
-            while (PemEncoding.TryFind(rest, out var fields))
-            {
-                if (rest[fields.Label] is CertificateLabel)
-                {
-                    certificates.Add(X509CertificateLoader.LoadCertificate(Convert.FromBase64String(rest[fields.Base64Data].ToString())));
-                }
-
-                rest = rest[fields.Location.End..];
-            }
-        }
-        catch (CryptographicException)
-        {
-            return false;
-        }
-
-        // Blocks that are not base64 are passed over above.
-        return certificates.Count > 0 && certificates.Count == pem.AsSpan().Count($"-----BEGIN {CertificateLabel}-----");
-    }
-
-    /// <summary>Compares the first private key of a text with a certificate.</summary>
-    /// <param name="certificate">The certificate.</param>
-    /// <param name="pem">Holds the key.</param>
-    /// <param name="password">The key's password; null where it is not known here.</param>
-    /// <param name="hasPassword">Whether there is one, perhaps in a file of the proxy.</param>
-    public static KeyMatch Match(X509Certificate2 certificate, string pem, string? password, bool hasPassword)
-    {
-        if (FindKey(pem) is not var (label, key))
-        {
-            return KeyMatch.Unreadable;
-        }
-
-        var isEncrypted = label == EncryptedKeyLabel || key.Contains("Proc-Type: 4,ENCRYPTED", StringComparison.Ordinal);
-        if (isEncrypted && password is null)
-        {
-            return hasPassword ? KeyMatch.Same : KeyMatch.Locked;
-        }
-
-        using var rsa = certificate.GetRSAPublicKey();
-        using var ecdsa = certificate.GetECDsaPublicKey();
-        return rsa is not null ? Compare(RSA.Create(), key, isEncrypted, password, certificate)
-            : ecdsa is not null ? Compare(ECDsa.Create(), key, isEncrypted, password, certificate)
-            : KeyMatch.Same;
-    }
-
-    private static (string Label, string Pem)? FindKey(string pem)
-    {
-        var rest = pem.AsSpan();
-        while (PemEncoding.TryFind(rest, out var fields))
-        {
-            var label = rest[fields.Label].ToString();
-            if (KeyLabels.Contains(label))
-            {
-                return (label, rest[fields.Location].ToString());
-            }
-
-            rest = rest[fields.Location.End..];
-        }
-
-        return null;
-    }
-
-    private static KeyMatch Compare(
-        AsymmetricAlgorithm algorithm,
-        string key,
-        bool isEncrypted,
-        string? password,
-        X509Certificate2 certificate
-    )
-    {
-        using (algorithm)
-        {
-            try
-            {
-                if (isEncrypted)
-                {
-                    algorithm.ImportFromEncryptedPem(key, password);
-                }
-                else
-                {
-                    algorithm.ImportFromPem(key);
-                }
-
-                return algorithm.ExportSubjectPublicKeyInfo().AsSpan().SequenceEqual(certificate.PublicKey.ExportSubjectPublicKeyInfo())
-                    ? KeyMatch.Same
-                    : KeyMatch.Different;
-            }
-            catch (Exception e) when (e is CryptographicException or ArgumentException)
-            {
-                // A whole key of another kind is no less readable: RSA beside an ECDSA certificate.
-                return isEncrypted ? KeyMatch.Locked
-                    : IsKeyOfOtherKind(algorithm, key) ? KeyMatch.Different
-                    : KeyMatch.Unreadable;
-            }
-        }
-    }
-
-    private static bool IsKeyOfOtherKind(AsymmetricAlgorithm algorithm, string key)
-    {
-        using AsymmetricAlgorithm other = algorithm is RSA ? ECDsa.Create() : RSA.Create();
-        try
-        {
-            other.ImportFromPem(key);
-            return true;
-        }
-        catch (Exception e) when (e is CryptographicException or ArgumentException)
-        {
-            return false;
-        }
-    }
 }

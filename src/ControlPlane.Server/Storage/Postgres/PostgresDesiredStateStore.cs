@@ -103,6 +103,12 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
             await takeLock.ExecuteNonQueryAsync(cancellationToken);
             try
             {
+                await using var findSchema = new NpgsqlCommand("SELECT current_schema()", connection);
+                if (await findSchema.ExecuteScalarAsync(cancellationToken) is not string schema)
+                {
+                    throw new StoreUnavailableException($"{Description}: no schema of the search path exists; create it");
+                }
+
                 return await Task.Run(
                     () =>
                     {
@@ -112,6 +118,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
                                 typeof(PostgresDesiredStateStore).Assembly,
                                 name => name.Contains(".Postgres.Migrations.", StringComparison.Ordinal)
                             )
+                            .JournalToPostgresqlTable(schema, "controlplane_migrations")
                             .WithTransaction()
                             .WithVariablesDisabled()
                             .LogToNowhere()

@@ -45,12 +45,17 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
     /// <inheritdoc/>
     public override async Task MigrateAsync(CancellationToken cancellationToken)
     {
-        // Only here is a file made: one that goes missing later is told, and not replaced by an empty one.
-        await TranslateAsync(async () =>
+        // Only here is a file made: one that goes missing later is told, and not replaced by an empty one. One that exists is left to SQLite: to close another
+        // handle on it would drop the locks that SQLite holds.
+        if (!File.Exists(_path))
         {
-            await PrivateFile.Open(_path, FileMode.OpenOrCreate).DisposeAsync();
-            return true;
-        });
+            await TranslateAsync(async () =>
+            {
+                await PrivateFile.Open(_path, FileMode.OpenOrCreate).DisposeAsync();
+                return true;
+            });
+        }
+
         await WriteAsync(
             writer =>
             {
@@ -60,6 +65,7 @@ internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
                         typeof(SqliteDesiredStateStore).Assembly,
                         name => name.Contains(".Sqlite.Migrations.", StringComparison.Ordinal)
                     )
+                    .JournalToSqliteTable("controlplane_migrations")
                     .WithTransaction()
                     .WithVariablesDisabled()
                     .LogToNowhere()
