@@ -9,8 +9,6 @@ namespace ControlPlane.Resources.Validation;
 /// </summary>
 public static partial class CommandOperators
 {
-    private const string InvalidFormat = "invalid-format";
-
     /// <summary>Known to every supported Envoy, without parameters.</summary>
     private static readonly FrozenSet<string> Plain = Words(
         """
@@ -68,38 +66,21 @@ public static partial class CommandOperators
         """
     );
 
-<<<<<<< HEAD
-    /// <summary>What is wrong with a text that may hold command operators, up to the first place that cannot be read.</summary>
-    /// <param name="text">The text.</param>
-    /// <param name="extensible">Whether extensions may add operators, so that unknown ones pass.</param>
-    public static IEnumerable<(ProblemSeverity Severity, string Code, string Message)> Explain(string text, bool extensible = false)
-=======
     /// <summary>Checks a text with command operators.</summary>
     /// <param name="problems">Takes what is wrong.</param>
     /// <param name="pointer">Where the text stands.</param>
     /// <param name="text">The text.</param>
     /// <param name="isExtended">Whether formatter extensions stand beside the text, whose operators are not known here.</param>
     public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text, bool isExtended = false)
->>>>>>> infra
     {
-        var at = 0;
-        while (at < text.Length && text.IndexOf('%', at) is var found and >= 0)
+        for (var at = text.IndexOf('%', StringComparison.Ordinal); at >= 0; at = text.IndexOf('%', at))
         {
-            if (text.AsSpan(found).StartsWith("%%", StringComparison.Ordinal))
+            if (text.AsSpan(at).StartsWith("%%", StringComparison.Ordinal))
             {
-                at = found + 2;
-                continue;
+                at += 2;
             }
-
-            var match = Operator().Match(text, found);
-            if (!match.Success)
+            else if (Operator().Match(text, at) is { Success: true } found)
             {
-<<<<<<< HEAD
-                yield return (
-                    ProblemSeverity.Error,
-                    InvalidFormat,
-                    $"The percent sign at character {found + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
-=======
                 Check(problems, pointer, found, isExtended);
                 at += found.Length;
             }
@@ -109,55 +90,37 @@ public static partial class CommandOperators
                     pointer,
                     "invalid-command-operator",
                     $"The percent sign at character {at + 1} begins no command operator such as %PROTOCOL% or %REQ(X-NAME)%. For a percent sign itself write %%."
->>>>>>> infra
                 );
-                yield break;
+                return;
             }
-
-            at = found + match.Length;
-            var name = match.Groups["name"].Value;
-            if (New.Contains(name))
+            if (at >= text.Length)
             {
-                yield return (
-                    ProblemSeverity.Warning,
-                    "new-command-operator",
-                    $"%{name}% is not known to Envoy 1.36, which refuses the whole object for it. Keep it from such proxies by node groups."
-                );
-            }
-            else if (ExplainOperator(name, match, extensible) is { } fault)
-            {
-                yield return (ProblemSeverity.Error, InvalidFormat, fault);
+                return;
             }
         }
     }
 
-<<<<<<< HEAD
-    private static string? ExplainOperator(string name, Match match, bool extensible)
-=======
     private static void Check(ProblemCollector problems, string pointer, Match found, bool isExtended)
->>>>>>> infra
     {
-        var parameter = match.Groups["parameter"].Value;
-        if (Plain.Contains(name))
+        var name = found.Groups["name"].Value;
+        var hasParameter = found.Groups["parameter"].Length > 0;
+        if (New.Contains(name))
         {
-            return parameter.Length > 0 || match.Groups["length"].Success
-                ? $"%{name}% takes no parameter and no length: write %{name}%."
-                : null;
+            problems.Warning(
+                pointer,
+                "new-command-operator",
+                $"%{name}% is not known to Envoy 1.36, which refuses the whole object for it. Keep it from such proxies by node groups."
+            );
         }
-
-        if (WithParameter.Contains(name))
+        else if (Plain.Contains(name))
         {
-            return parameter.Length == 0 ? $"%{name}% needs a parameter in round brackets, as in %REQ(X-REQUEST-ID)%."
-                : name is "REQ" or "RESP" or "TRAILER" && !IsHeaderChoice(parameter)
-                    ? $"%{name}% takes the name of a header, and at most one other to use where that is absent: %{name}(A?B)%."
-                : null;
+            if (hasParameter || found.Groups["length"].Success)
+            {
+                problems.Error(pointer, "invalid-command-operator", $"%{name}% takes no parameter and no length: write %{name}%.");
+            }
         }
-
-        if (extensible || WithOptionalParameter.Contains(name))
+        else if (WithParameter.Contains(name))
         {
-<<<<<<< HEAD
-            return null;
-=======
             if (!hasParameter)
             {
                 problems.Error(
@@ -183,11 +146,7 @@ public static partial class CommandOperators
                 "unknown-command-operator",
                 $"Envoy knows no command operator %{name}%.{suggestion} For percent signs themselves write %%."
             );
->>>>>>> infra
         }
-
-        var suggestion = Suggestion.For(name, [.. Plain, .. WithOptionalParameter, .. WithParameter]);
-        return $"Envoy knows no command operator %{name}%.{suggestion} For percent signs themselves write %%.";
     }
 
     private static bool IsHeaderChoice(string parameter) =>

@@ -156,23 +156,7 @@ internal static class HttpRules
     public static void RegularExpression(this ProblemCollector problems, string pointer, string? pattern)
     {
         problems.NotEmpty(pointer, pattern);
-<<<<<<< HEAD
-        if (pattern is not null && Re2Syntax.Check(pattern).Fault is { } fault)
-        {
-            problems.Error(pointer, "invalid-regex", fault);
-        }
-    }
-
-    /// <summary>A text that may hold Envoy's command operators.</summary>
-    public static void CommandOperatorsIn(this ProblemCollector problems, string pointer, string text)
-    {
-        foreach (var (severity, code, message) in CommandOperators.Explain(text))
-        {
-            problems.Add(new ValidationProblem(pointer, code, message, severity));
-        }
-=======
         problems.Re2(pointer, pattern ?? "");
->>>>>>> infra
     }
 
     /// <summary>Raw configuration of an extension, which must say its type.</summary>

@@ -87,11 +87,11 @@ public sealed class ListenerValidatorTests
     [InlineData("tcp: {upstream: a, maxConnectionDuration: 0s}", "/spec/tcp/maxConnectionDuration", "out-of-range")]
     [InlineData("accessLogs: [{}]\n" + Http, "/spec/accessLogs/0", "missing-alternative")]
     [InlineData("accessLogs: [{stdout: {text: a, json: {}}}]\n" + Http, "/spec/accessLogs/0/stdout", "too-many-alternatives")]
-    [InlineData("accessLogs: [{stdout: {text: '%NOPE%'}}]\n" + Http, "/spec/accessLogs/0/stdout/text", "invalid-format")]
+    [InlineData("accessLogs: [{stdout: {text: '%NOPE%'}}]\n" + Http, "/spec/accessLogs/0/stdout/text", "unknown-command-operator")]
     [InlineData(
         "accessLogs: [{stdout: {json: {a: {b: ['%PROTOCOL%', '50%']}}}}]\n" + Http,
         "/spec/accessLogs/0/stdout/json/a/b/1",
-        "invalid-format"
+        "invalid-command-operator"
     )]
     [InlineData(
         "accessLogs: [{grpc: {upstream: a, bufferFlushInterval: 0s}}]\n" + Http,

@@ -121,22 +121,9 @@ internal static class HeaderRules
 
     private static void CheckText(string format, string tail, bool extensible, MessagePath path)
     {
-<<<<<<< HEAD
-        foreach (var (severity, code, message) in CommandOperators.Explain(format, extensible))
-        {
-            if (severity == ProblemSeverity.Error)
-            {
-                path.Error(tail, code, message);
-            }
-            else
-            {
-                path.Warning(tail, code, message);
-            }
-=======
         if (format.Contains('%', StringComparison.Ordinal))
         {
             path.Problems.CommandOperatorsIn(path.Pointer + tail, format, extensible);
->>>>>>> infra
         }
     }
 }
