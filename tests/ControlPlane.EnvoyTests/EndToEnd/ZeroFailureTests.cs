@@ -84,7 +84,7 @@ public sealed class ZeroFailureTests
         for (var i = 299; i >= 0; i--)
         {
             var path = i == 0 ? "/" : $"/{i:000}";
-            routes.Append($"- {{match: {{prefix: {path}}}, upstream: {generation}{i:000}{more}}}\n                    ");
+            routes.Append($"- {{match: {{prefix: {path}}}, upstream: {generation}{i:000}{more}}}\n        ");
         }
 
         return Edge.RouteTable(routes.ToString().TrimEnd());
