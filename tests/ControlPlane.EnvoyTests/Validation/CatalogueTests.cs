@@ -28,7 +28,8 @@ public sealed class CatalogueTests
     private static async Task AssertVerdictAsync(string name, EnvoyRelease release)
     {
         var row = Catalogue.Rows.Single(r => $"{r.Kind}: {r.Name}" == name);
-        var refusal = await EnvoyVerdict.RefusalAsync(release, Configuration(row).ToJsonString(), ".json");
+        await using var envoy = new EnvoyFixture(release);
+        var refusal = await envoy.ValidateAsync(Configuration(row).ToJsonString());
         if (row.Envoy == EnvoySays.Yes || (row.Envoy == EnvoySays.NewestNo && release == EnvoyRelease.Oldest))
         {
             Assert.Null(refusal);
