@@ -41,7 +41,7 @@ internal static class AdminApi
         builder.Services.AddRequestTimeouts(o =>
             o.DefaultPolicy = new RequestTimeoutPolicy { Timeout = RequestTimeout, TimeoutStatusCode = StatusCodes.Status408RequestTimeout }
         );
-        builder.AddOpenApiDocument();
+        builder.AddApiDocument();
         return builder;
     }
 
@@ -52,6 +52,16 @@ internal static class AdminApi
         app.UseRouting();
         app.UseRequestTimeouts();
         return app;
+    }
+
+    /// <summary>The documentation's page loads nothing from elsewhere and tells nobody.</summary>
+    private static void StayHere(ScalarOptions page)
+    {
+        page.Title = "ControlPlane API";
+        page.DefaultFonts = false;
+        page.Telemetry = false;
+        page.Agent = new ScalarAgentOptions { Disabled = true };
+        page.Mcp = new ScalarMcpOptions { Disabled = true };
     }
 
     /// <summary>Maps the API, its documentation and the health endpoints.</summary>
@@ -73,8 +83,8 @@ internal static class AdminApi
         NodeRoutes.Map(api);
         WatchRoutes.Map(api);
         HealthRoutes.Map(app);
-        app.MapOpenApi().OnAdminListener().ExcludeFromDescription();
-        app.MapScalarApiReference("/docs").OnAdminListener().ExcludeFromDescription();
+        app.MapApiDocument();
+        app.MapScalarApiReference("/docs", StayHere).OnAdminListener().ExcludeFromDescription();
         app.MapGet("/", () => Results.Redirect("/docs/")).OnAdminListener().ExcludeFromDescription();
         return app;
     }

@@ -34,19 +34,18 @@ internal static class EndpointRoutes
             .TakesObject(Kind)
             .Answers(Kind, created: true)
             .RequireAuthorization(Access.Write);
-        // An id is an address as often as not, and may hold ':' and, of a Unix socket, '/': so the rest of the path is the id.
         group
-            .MapGet("/{**id}", Get)
+            .MapGet("/{id}", Get)
             .Describe("getEndpoint", "Reads one endpoint with its state and the operator's order in force.")
             .Answers(Kind)
             .RequireAuthorization(Access.Read);
         group
             .MapPut(
-                "/{**id}",
+                "/{id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
                     RefuseStatic(name, id, current) is { } problem
                         ? Task.FromResult<IResult>(problem)
-                        : ResourceRoutes.PutAsync(http, KeyOf(Kind, name, id), writes, current)
+                        : ResourceRoutes.PutAsync(http, ResourceKey.Sub(Kind, name, id), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe("putEndpoint", "Registers or replaces one endpoint under an id of your choice.")
@@ -55,11 +54,11 @@ internal static class EndpointRoutes
             .RequireAuthorization(Access.Write);
         group
             .MapPatch(
-                "/{**id}",
+                "/{id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
                     RefuseStatic(name, id, current) is { } problem
                         ? Task.FromResult<IResult>(problem)
-                        : ResourceRoutes.PatchAsync(http, KeyOf(Kind, name, id), writes, current)
+                        : ResourceRoutes.PatchAsync(http, ResourceKey.Sub(Kind, name, id), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe("patchEndpoint", "Changes parts of one registered endpoint.")
@@ -68,18 +67,18 @@ internal static class EndpointRoutes
             .RequireAuthorization(Access.Write);
         group
             .MapDelete(
-                "/{**id}",
+                "/{id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
                     RefuseStatic(name, id, current) is { } problem
                         ? Task.FromResult<IResult>(problem)
-                        : ResourceRoutes.DeleteAsync(http, KeyOf(Kind, name, id), writes)
+                        : ResourceRoutes.DeleteAsync(http, ResourceKey.Sub(Kind, name, id), writes)
             )
             .Takes(Query.OfWrites)
             .Describe("deleteEndpoint", "Takes one registered endpoint away at once. ':drain' does it gently.")
             .Answers(Kind)
             .RequireAuthorization(Access.Write);
         group
-            .MapPost("/{**id}", OrderAsync)
+            .MapPost("/{id}", OrderAsync)
             .Takes(Query.OfWrites)
             .Describe(
                 "orderEndpoint",
@@ -92,7 +91,7 @@ internal static class EndpointRoutes
 
     private static IResult Get(HttpContext http, string name, string id, CurrentState current, ObjectViews views)
     {
-        var key = KeyOf(ResourceKind.Endpoint, name, id);
+        var key = ResourceKey.Sub(ResourceKind.Endpoint, name, id);
         if (current.Desired.Find(key) is { } registered)
         {
             http.Response.Headers.ETag = Preconditions.ETag(registered);
@@ -140,7 +139,7 @@ internal static class EndpointRoutes
             );
         }
 
-        var endpoint = KeyOf(ResourceKind.Endpoint, name, id[..colon]);
+        var endpoint = ResourceKey.Sub(ResourceKind.Endpoint, name, id[..colon]);
         if (current.Desired.Find(endpoint) is null && FindStatic(name, endpoint.Id, current) is null)
         {
             return Problems.NotFound($"{endpoint} does not exist.");
@@ -206,7 +205,7 @@ internal static class EndpointRoutes
     }
 
     private static ProblemResult? RefuseStatic(string name, string id, CurrentState current) =>
-        FindStatic(name, KeyOf(ResourceKind.Endpoint, name, id).Id, current) is null
+        FindStatic(name, ResourceKey.Sub(ResourceKind.Endpoint, name, id).Id, current) is null
             ? null
             : Problems.Conflict(
                 $"This endpoint stands in the spec of Upstream/{name}, at /spec/endpoints/static. Change it there; ':drain' and ':disable' work on it here."
@@ -218,10 +217,6 @@ internal static class EndpointRoutes
         && spec.Endpoints.Static.FirstOrDefault(e => e.DefaultId() == id) is { } endpoint
             ? (upstream, endpoint)
             : null;
-
-    // Kestrel leaves %2F in a path as it is, because it would be taken for a separator.
-    internal static ResourceKey KeyOf(ResourceKind kind, string upstream, string id) =>
-        ResourceKey.Sub(kind, upstream, id.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase));
 
     private static ProblemResult? ReadExpiry(EndpointOrder order, DateTimeOffset now, out DateTimeOffset? expiresAt)
     {

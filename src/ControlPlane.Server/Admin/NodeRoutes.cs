@@ -21,6 +21,7 @@ internal static class NodeRoutes
                 "Lists the proxies that are connected to this server, or were not long ago, and those that were turned away."
             )
             .Answers<NodeList>();
+        // A node's id may be a SPIFFE id: the rest of the path is the id. Kestrel leaves %2F in a path as it is.
         group.MapGet("/{**id}", Get).Describe("getNode", "Reads one proxy, with the extensions that it announced.").Answers<NodeView>();
     }
 

@@ -18,9 +18,9 @@ internal static class OverrideRoutes
             .AnswersList(Kind);
         group
             .MapGet(
-                "/{upstream}/{**id}",
+                "/{upstream}/{id}",
                 (HttpContext http, string upstream, string id, CurrentState current, ObjectViews views) =>
-                    ResourceRoutes.Get(http, EndpointRoutes.KeyOf(Kind, upstream, id), current, views)
+                    ResourceRoutes.Get(http, ResourceKey.Sub(Kind, upstream, id), current, views)
             )
             .Describe("getOverride", "Reads the order about one endpoint.")
             .Answers(Kind);

@@ -53,7 +53,11 @@ internal sealed partial class ProblemResponses(RequestDelegate next, ILogger<Pro
                 return Problems.Syntax("The request is not valid HTTP: " + bad.Message);
             case StoreUnavailableException unavailable:
                 LogUnavailable(http.Request.Method, http.Request.Path, unavailable.Message);
-                return Problems.StoreUnavailable(unavailable.Message);
+                return Problems.StoreUnavailable(
+                    unavailable.Message,
+                    !HttpMethods.IsGet(http.Request.Method),
+                    unavailable.IsOutcomeUnknown
+                );
             default:
                 LogFailed(exception, http.Request.Method, http.Request.Path);
                 return Problems.Internal();

@@ -71,14 +71,24 @@ internal static class Problems
             retryAfter: 10
         );
 
-    public static ProblemResult StoreUnavailable(string detail) =>
-        Of(
+    /// <summary>The database does not answer.</summary>
+    /// <param name="reason">The store's words.</param>
+    /// <param name="isWrite">Whether something was to be written.</param>
+    /// <param name="isOutcomeUnknown">Whether it may have been written all the same.</param>
+    public static ProblemResult StoreUnavailable(string reason, bool isWrite, bool isOutcomeUnknown)
+    {
+        var consequence =
+            !isWrite ? "What is asked for is only there."
+            : isOutcomeUnknown ? "The change may have been written: read the object before you repeat it."
+            : "Nothing was written.";
+        return Of(
             503,
             "store-unavailable",
-            "The database does not take the change",
-            $"{detail} Nothing was written. Proxies are served, and everything can be read, from memory meanwhile.",
+            "The database does not answer",
+            $"{reason.TrimEnd('.')}. {consequence} Proxies are served, and the current state is read, from memory meanwhile.",
             retryAfter: 5
         );
+    }
 
     public static ProblemResult NotReady() =>
         Of(503, "not-ready", "The server has not loaded its state yet", "Ask again when /readyz answers 200.", retryAfter: 1);

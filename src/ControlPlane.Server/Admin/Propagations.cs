@@ -57,11 +57,19 @@ internal sealed class Propagations(
 
     private Propagation Of(IEnumerable<ResourceReference> resources)
     {
+        var compiled = current.Compiled;
         var byNode = new SortedDictionary<string, (DeliveryState State, List<Resources.Api.Refusal> Refusals)>(StringComparer.Ordinal);
         foreach (var resource in resources)
         {
+            // Who asks for everything has also what it is not to have: it acknowledged its absence.
+            var groups = compiled.OwnerOf(resource) is { } owner ? compiled.Find(owner)!.NodeGroups : [];
             foreach (var (node, delivery) in nodes.DeliveriesOf(resource.Type, resource.Name))
             {
+                if (!IsFor(groups, node))
+                {
+                    continue;
+                }
+
                 var known = byNode.TryGetValue(node.Id, out var before) ? before : (State: DeliveryState.None, Refusals: []);
                 if (delivery.Refusal is { } refusal)
                 {
@@ -98,10 +106,9 @@ internal sealed class Propagations(
         var groups = owners.Select(o => compiled.Find(o)?.NodeGroups ?? []).ToList();
         return
         [
-            .. nodes
-                .List()
-                .Where(n => n.DisconnectedAt is not null && groups.Exists(g => g.IsEmpty || g.Any(views.GroupsOf(n.Identity).Contains)))
-                .Select(n => n.Identity.Id),
+            .. nodes.List().Where(n => n.DisconnectedAt is not null && groups.Exists(g => IsFor(g, n.Identity))).Select(n => n.Identity.Id),
         ];
     }
+
+    private bool IsFor(ImmutableArray<string> groups, NodeIdentity node) => groups.IsEmpty || groups.Any(views.GroupsOf(node).Contains);
 }

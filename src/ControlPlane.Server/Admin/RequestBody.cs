@@ -20,9 +20,18 @@ internal static class RequestBody
     public static async Task<ReadOnlyMemory<byte>> ReadBytesAsync(HttpContext http)
     {
         var reader = http.Request.BodyReader;
+        var stop = http.RequestAborted;
+        // A read that is cancelled by its token leaves the reader unable to drop the rest.
+        await using var registration = stop.Register(reader.CancelPendingRead);
         while (http.Request.ContentLength is not { } length || length <= MaxBytes)
         {
-            var result = await reader.ReadAsync(http.RequestAborted);
+            var result = await reader.ReadAsync(CancellationToken.None);
+            if (result.IsCanceled)
+            {
+                reader.AdvanceTo(result.Buffer.End);
+                throw new OperationCanceledException(stop);
+            }
+
             if (result.Buffer.Length > MaxBytes)
             {
                 reader.AdvanceTo(result.Buffer.End);

@@ -1,0 +1,257 @@
+using System.Text.Json.Nodes;
+using System.Text.Json.Serialization.Metadata;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Reading;
+using ControlPlane.Server.Security;
+using Microsoft.AspNetCore.Http.Metadata;
+using Microsoft.AspNetCore.Mvc.ApiExplorer;
+using Microsoft.AspNetCore.OpenApi;
+using Microsoft.OpenApi;
+
+namespace ControlPlane.Server.Admin;
+
+/// <summary>
+/// The OpenAPI document: made from the routes and the spec records, so that it cannot say what the server does not do. Making it takes a second of CPU, so that
+/// what is served at <c>/openapi/v1.json</c> is the copy in docs/openapi.json, which a test holds to what is made.
+/// </summary>
+internal static class ApiDocument
+{
+    private const string Name = "v1";
+
+    private static readonly string[] BodyTypes = ["application/json", "application/yaml"];
+
+    /// <summary>What the body is. Says nothing to routing, which would turn away spellings of a media type that are taken here.</summary>
+    private sealed record BodyMetadata(Type Type, IReadOnlyList<string> MediaTypes);
+
+    public static void AddApiDocument(this WebApplicationBuilder builder)
+    {
+        builder.Services.ConfigureHttpJsonOptions(o =>
+        {
+            o.SerializerOptions.DefaultIgnoreCondition = ApiJson.Options.DefaultIgnoreCondition;
+            o.SerializerOptions.NumberHandling = ApiJson.Options.NumberHandling;
+            foreach (var converter in ApiJson.Options.Converters)
+            {
+                o.SerializerOptions.Converters.Add(converter);
+            }
+        });
+        builder.Services.AddOpenApi(
+            Name,
+            options =>
+            {
+                options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
+                options.ShouldInclude = IsOfApi;
+                options.CreateSchemaReferenceId = NameOf;
+                options.AddDocumentTransformer(Introduce);
+                options.AddOperationTransformer(AddInputAsync);
+                options.AddOperationTransformer(NameProblems);
+                options.AddSchemaTransformer(SayTexts);
+            }
+        );
+    }
+
+    /// <summary>Serves the document.</summary>
+    public static void MapApiDocument(this IEndpointRouteBuilder app) =>
+        app.MapGet(
+                "/openapi/v1.json",
+                () => Results.Stream(typeof(ApiDocument).Assembly.GetManifestResourceStream("openapi.json")!, "application/json")
+            )
+            .OnAdminListener()
+            .ExcludeFromDescription();
+
+    /// <summary>Makes the document of a server, as the text that stands in docs/openapi.json.</summary>
+    public static async Task<string> MakeAsync(IServiceProvider services, CancellationToken cancellationToken)
+    {
+        var provider = services.GetRequiredKeyedService<IOpenApiDocumentProvider>(Name);
+        var document = await provider.GetOpenApiDocumentAsync(cancellationToken);
+        return (await document.SerializeAsJsonAsync(OpenApiSpecVersion.OpenApi3_1, cancellationToken)).ReplaceLineEndings("\n") + "\n";
+    }
+
+    /// <summary>Names an operation and says what it does.</summary>
+    public static RouteHandlerBuilder Describe(this RouteHandlerBuilder route, string id, string description) =>
+        route.WithName(char.ToLowerInvariant(id[0]) + id[1..]).WithSummary(description);
+
+    /// <summary>The body is one object of a kind.</summary>
+    public static RouteHandlerBuilder TakesObject(this RouteHandlerBuilder route, ResourceKind kind) => route.Takes(SchemaOf(kind));
+
+    /// <summary>The body is any number of objects.</summary>
+    public static RouteHandlerBuilder TakesManifests(this RouteHandlerBuilder route) => route.Takes(typeof(ObjectList));
+
+    /// <summary>The body is a patch.</summary>
+    public static RouteHandlerBuilder TakesPatch(this RouteHandlerBuilder route) =>
+        route.WithMetadata(new BodyMetadata(typeof(JsonNode), [Patch.MergeType, Patch.OperationsType]));
+
+    /// <summary>The body is a value.</summary>
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder route, Type body) =>
+        route.WithMetadata(new BodyMetadata(body, BodyTypes));
+
+    /// <summary>The answer is an object of a kind.</summary>
+    public static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, ResourceKind kind, bool created = false)
+    {
+        route.Answers(200, SchemaOf(kind));
+        if (created)
+        {
+            route.Answers(201, SchemaOf(kind));
+        }
+
+        return route.WithProblems();
+    }
+
+    /// <summary>The answer is a page of objects of a kind.</summary>
+    public static RouteHandlerBuilder AnswersList(this RouteHandlerBuilder route, ResourceKind kind) =>
+        route.Answers(200, typeof(ListSchema<>).MakeGenericType(SpecTypes.TypeOf(kind))).WithProblems();
+
+    /// <summary>The answer is a value.</summary>
+    public static RouteHandlerBuilder Answers<T>(this RouteHandlerBuilder route) => route.Answers(200, typeof(T)).WithProblems();
+
+    private static RouteHandlerBuilder Answers(this RouteHandlerBuilder route, int status, Type type) =>
+        route.WithMetadata(new ProducesResponseTypeMetadata(status, type, BodyTypes));
+
+    private static RouteHandlerBuilder WithProblems(this RouteHandlerBuilder route) =>
+        route.WithMetadata(new ProducesResponseTypeMetadata(0, typeof(Problem), [Problem.MediaType]));
+
+    private static Type SchemaOf(ResourceKind kind) => typeof(ManifestSchema<>).MakeGenericType(SpecTypes.TypeOf(kind));
+
+    private static async Task AddInputAsync(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
+    {
+        var parameters = context.Description.ActionDescriptor.EndpointMetadata.OfType<QueryMetadata>().FirstOrDefault()?.Parameters ?? [];
+        foreach (var parameter in parameters)
+        {
+            operation.Parameters ??= [];
+            operation.Parameters.Add(
+                new OpenApiParameter
+                {
+                    Name = parameter.Name,
+                    In = ParameterLocation.Query,
+                    Description = parameter.Description,
+                    Schema = new OpenApiSchema
+                    {
+                        Type = parameter.Schema switch
+                        {
+                            "integer" => JsonSchemaType.Integer,
+                            "boolean" => JsonSchemaType.Boolean,
+                            _ => JsonSchemaType.String,
+                        },
+                    },
+                }
+            );
+        }
+
+        if (context.Description.ActionDescriptor.EndpointMetadata.OfType<BodyMetadata>().FirstOrDefault() is { } body)
+        {
+            // What answers have as well is named in the document once.
+            IOpenApiSchema schema =
+                body.Type.IsGenericType && NameOf(JsonTypeInfo.CreateJsonTypeInfo(body.Type, ApiJson.Options)) is { } name
+                    ? new OpenApiSchemaReference(name, context.Document)
+                    : await context.GetOrCreateSchemaAsync(body.Type, cancellationToken: cancellationToken);
+            operation.RequestBody = new OpenApiRequestBody
+            {
+                Content = body.MediaTypes.ToDictionary(t => t, _ => new OpenApiMediaType { Schema = schema }),
+            };
+        }
+    }
+
+    private static bool IsOfApi(ApiDescription description) =>
+        description.ActionDescriptor.EndpointMetadata.OfType<ListenerMetadata>().LastOrDefault()?.Listener == Listener.Admin;
+
+    private static Task Introduce(OpenApiDocument document, OpenApiDocumentTransformerContext context, CancellationToken cancellationToken)
+    {
+        document.Info = new OpenApiInfo
+        {
+            Title = "ControlPlane",
+            Version = "v1",
+            Description = "An xDS control plane for Envoy. Conventions, with examples to copy: docs/api.md.",
+        };
+        document.Servers = [];
+        return Task.CompletedTask;
+    }
+
+    /// <summary>A kind's manifest is called as the kind.</summary>
+    private static string? NameOf(JsonTypeInfo type)
+    {
+        if (type.Type is not { IsGenericType: true, GenericTypeArguments: [var spec] })
+        {
+            return OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+        }
+
+        var definition = type.Type.GetGenericTypeDefinition();
+        var kind = spec.Name.EndsWith("Spec", StringComparison.Ordinal) ? spec.Name[..^"Spec".Length] : spec.Name;
+        return definition == typeof(ManifestSchema<>) ? kind
+            : definition == typeof(ListSchema<>) ? kind + "List"
+            : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+    }
+
+    private static Task NameProblems(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
+    {
+        if (operation.Responses is { } responses && responses.Remove("0", out var problem))
+        {
+            ((OpenApiResponse)problem).Description = "A problem (RFC 9457); nothing was done.";
+            responses["default"] = problem;
+        }
+
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Durations and times are texts of a form of their own, not what the serialiser would make of them.</summary>
+    private static Task SayTexts(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
+    {
+        var type = Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type;
+        var isNullable = type != context.JsonTypeInfo.Type;
+        if (type == typeof(TimeSpan) || type == typeof(DateTimeOffset))
+        {
+            schema.Type = isNullable ? JsonSchemaType.String | JsonSchemaType.Null : JsonSchemaType.String;
+            schema.Pattern = type == typeof(TimeSpan) ? @"^(\d+(\.\d+)?(h|m|s|ms|us|ns))+$" : null;
+            schema.Format = type == typeof(TimeSpan) ? null : "date-time";
+        }
+
+        return Task.CompletedTask;
+    }
+}
+
+/// <summary>
+/// An object. In bodies apiVersion, kind and metadata.name may be left out where the URL says them; what the server adds may be sent back and has no effect but
+/// for resourceVersion.
+/// </summary>
+internal sealed record ManifestSchema<TSpec>
+    where TSpec : ResourceSpec
+{
+    /// <summary>Always controlplane/v1.</summary>
+    public string? ApiVersion { get; init; }
+
+    /// <summary>The kind's name.</summary>
+    public string? Kind { get; init; }
+
+    /// <summary>What names, describes and dates the object.</summary>
+    public ObjectMetadata? Metadata { get; init; }
+
+    /// <summary>The desired state.</summary>
+    public required TSpec Spec { get; init; }
+
+    /// <summary>What became of it; only in answers.</summary>
+    public ObjectStatus? Status { get; init; }
+}
+
+/// <summary>A page of objects.</summary>
+internal sealed record ListSchema<TSpec>
+    where TSpec : ResourceSpec
+{
+    /// <summary>Always List.</summary>
+    public required string Kind { get; init; }
+
+    /// <summary>The revision that the whole list, over all pages, is of.</summary>
+    public required long Revision { get; init; }
+
+    /// <summary>Token for the next page; absent on the last one.</summary>
+    public string? Continue { get; init; }
+
+    /// <summary>The objects, by name in ordinal order.</summary>
+    public required IReadOnlyList<ManifestSchema<TSpec>> Items { get; init; }
+}

@@ -1,0 +1,104 @@
+using System.Text.Json;
+using ControlPlane.Server.Admin;
+
+namespace ControlPlane.Server.Tests.Admin;
+
+public sealed class ApiDocumentTests(AdminFixture api) : IClassFixture<AdminFixture>
+{
+    /// <summary>Set to 1 to write docs/openapi.json instead of comparing with it.</summary>
+    private const string UpdateVariable = "UPDATE_OPENAPI";
+
+    [Fact]
+    public async Task The_committed_document_is_what_the_server_does()
+    {
+        var made = await ApiDocument.MakeAsync(api.Host.Services, TestContext.Current.CancellationToken);
+        var path = Path.Combine(Repository.Root(), "docs", "openapi.json");
+        if (Environment.GetEnvironmentVariable(UpdateVariable) == "1")
+        {
+            await File.WriteAllTextAsync(path, made);
+            return;
+        }
+
+        Assert.True(
+            made == await File.ReadAllTextAsync(path),
+            $"docs/openapi.json is not what the routes and specs say. Run this test with {UpdateVariable}=1 and commit the file."
+        );
+    }
+
+    [Fact]
+    public async Task The_document_and_its_page_are_served_without_the_internet()
+    {
+        var document = await api.GetAsync("/openapi/v1.json");
+        Assert.Equal("3.1.1", (string?)document.Json["openapi"]);
+
+        var page = await api.GetAsync("/docs/");
+        Assert.Equal("text/html", page.MediaType);
+        Assert.DoesNotContain("https://", page.Text, StringComparison.Ordinal);
+        foreach (var script in (string[])["scalar.js", "scalar.aspnetcore.js"])
+        {
+            Assert.Contains(script, page.Text, StringComparison.Ordinal);
+            Assert.Equal(200, (await api.GetAsync("/docs/" + script)).Status);
+        }
+
+        Assert.Contains("\"url\":\"openapi/v1.json\"", page.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Specs_are_described_with_durations_words_and_required_members()
+    {
+        var schemas = (await api.GetAsync("/openapi/v1.json")).Json["components"]!["schemas"]!;
+
+        var upstream = schemas["UpstreamSpec"]!;
+        Assert.Contains("h|m|s|ms", (string?)upstream["properties"]!["connectTimeout"]!["pattern"], StringComparison.Ordinal);
+        Assert.NotEmpty((string)upstream["description"]!);
+        Assert.Contains("endpoints", upstream["required"]!.AsArray().Select(r => (string?)r));
+        Assert.Contains("registration", schemas["EndpointSource"]!["enum"]!.AsArray().Select(w => (string?)w));
+        Assert.Equal("#/components/schemas/UpstreamSpec", (string?)schemas["Upstream"]!["properties"]!["spec"]!["$ref"]);
+    }
+
+    [Fact]
+    public async Task Every_reference_in_the_document_leads_somewhere_and_every_operation_has_a_name_of_its_own()
+    {
+        var document = (await api.GetAsync("/openapi/v1.json")).Json;
+        var schemas = document["components"]!["schemas"]!.AsObject().Select(s => "#/components/schemas/" + s.Key).ToHashSet();
+        using var parsed = JsonDocument.Parse(document.ToJsonString());
+        var references = new List<string>();
+        var operations = new List<string>();
+        Collect(parsed.RootElement, references, operations);
+
+        Assert.NotEmpty(references);
+        Assert.All(references, r => Assert.Contains(r, schemas));
+        Assert.Equal(operations.Count, operations.Distinct().Count());
+        Assert.DoesNotContain(document["paths"]!.AsObject(), p => p.Key.StartsWith("/v3/", StringComparison.Ordinal));
+    }
+
+    private static void Collect(JsonElement element, List<string> references, List<string> operations)
+    {
+        switch (element.ValueKind)
+        {
+            case JsonValueKind.Object:
+                foreach (var property in element.EnumerateObject())
+                {
+                    if (property is { Name: "$ref", Value.ValueKind: JsonValueKind.String })
+                    {
+                        references.Add(property.Value.GetString()!);
+                    }
+                    else if (property is { Name: "operationId", Value.ValueKind: JsonValueKind.String })
+                    {
+                        operations.Add(property.Value.GetString()!);
+                    }
+
+                    Collect(property.Value, references, operations);
+                }
+
+                break;
+            case JsonValueKind.Array:
+                foreach (var item in element.EnumerateArray())
+                {
+                    Collect(item, references, operations);
+                }
+
+                break;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using System.Net.Http.Headers;
+using System.Text;
+using ControlPlane.Server.Security;
+using ControlPlane.TestKit;
+using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace ControlPlane.Server.Tests.Admin;
+
+public sealed class RoleTests : IAsyncLifetime
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("cp-roles-").FullName;
+    private readonly (string Token, string Line) _reader = TokenFile.Create("viewer", TokenRole.Read);
+    private readonly (string Token, string Line) _writer = TokenFile.Create("ci", TokenRole.Write);
+    private ControlPlaneHost _host = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        await File.WriteAllTextAsync(Path.Combine(_folder, "tokens"), _reader.Line + "\n" + _writer.Line);
+        _host = await ControlPlaneHost.StartAsync(o => o with { AdminTokenFile = Path.Combine(_folder, "tokens") });
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _host.DisposeAsync();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task The_tokens_name_is_the_author()
+    {
+        using var put = await SendAsync(HttpMethod.Put, "/api/v1/upstreams/a", _writer.Token, Bodies.Upstream());
+        Assert.Equal(201, (int)put.StatusCode);
+
+        using var revision = await SendAsync(HttpMethod.Get, "/api/v1/revisions/1", _reader.Token);
+        Assert.Contains("\"author\":\"ci\"", await revision.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("PUT", "/api/v1/upstreams/a")]
+    [InlineData("PUT", "/api/v1/upstreams/a?dryRun=true")]
+    [InlineData("PATCH", "/api/v1/upstreams/a")]
+    [InlineData("DELETE", "/api/v1/upstreams/a")]
+    [InlineData("POST", "/api/v1/upstreams/a/endpoints")]
+    [InlineData("POST", "/api/v1/upstreams/a/endpoints/x:drain")]
+    [InlineData("POST", "/api/v1/apply")]
+    [InlineData("POST", "/api/v1/revisions/1:rollback")]
+    public async Task A_read_token_writes_nothing(string method, string path)
+    {
+        using var answer = await SendAsync(new HttpMethod(method), path, _reader.Token, "{}");
+
+        Assert.Equal(403, (int)answer.StatusCode);
+    }
+
+    [Theory]
+    [InlineData("/api/v1/validate")]
+    [InlineData("/api/v1/diff")]
+    public async Task A_read_token_may_ask_what_a_change_would_do(string path)
+    {
+        using var answer = await SendAsync(
+            HttpMethod.Post,
+            path,
+            _reader.Token,
+            """{"apiVersion": "controlplane/v1", "kind": "NodeGroup", "metadata": {"name": "a"}, "spec": {"selectors": [{"ids": ["a"]}]}}"""
+        );
+
+        Assert.Equal(200, (int)answer.StatusCode);
+    }
+
+    [Fact]
+    public void Every_endpoint_of_the_api_asks_for_a_role_and_every_method_that_changes_for_the_role_write()
+    {
+        var endpoints = _host
+            .Services.GetRequiredService<EndpointDataSource>()
+            .Endpoints.OfType<RouteEndpoint>()
+            .Where(e => e.RoutePattern.RawText!.StartsWith("/api/", StringComparison.Ordinal))
+            .ToList();
+
+        Assert.NotEmpty(endpoints);
+        foreach (var endpoint in endpoints)
+        {
+            var roles = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().Select(a => a.Policy).ToList();
+            var methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()!.HttpMethods;
+            var onlyAsks = methods is ["GET"] || endpoint.RoutePattern.RawText is "/api/v1/validate" or "/api/v1/diff";
+            Assert.True(roles.SequenceEqual([onlyAsks ? Access.Read : Access.Write]), $"{endpoint.DisplayName}: {string.Join(',', roles)}");
+        }
+    }
+
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, string path, string token, string? body = null)
+    {
+        using var request = new HttpRequestMessage(method, path);
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        request.Content = body is null ? null : new StringContent(body, Encoding.UTF8, "application/json");
+        return await _host.Http.SendAsync(request);
+    }
+}
