@@ -199,7 +199,7 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     }
 
     /// <summary>Checks a bootstrap as <c>envoy --mode validate</c> does, without starting it.</summary>
-    /// <returns>Null if Envoy takes it, else <c>exit code N: </c> and what it says; 1 is a refusal, anything else a crash.</returns>
+    /// <returns>Null if Envoy takes it, else what it says.</returns>
     public async Task<string?> ValidateAsync(string bootstrap, CancellationToken cancellationToken = default)
     {
         var path = Path.Combine(_folder.FullName, $"validate-{Guid.NewGuid():N}.yaml");
@@ -216,7 +216,7 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         var output = process.StandardOutput.ReadToEndAsync(cancellationToken);
         var errors = await process.StandardError.ReadToEndAsync(cancellationToken);
         await process.WaitForExitAsync(cancellationToken);
-        return process.ExitCode == 0 ? null : $"exit code {process.ExitCode}: {errors}{await output}";
+        return process.ExitCode == 0 ? null : errors + await output;
     }
 
     /// <summary>Waits until Envoy serves: <c>/ready</c> answers LIVE, which it does once the first configuration is complete.</summary>
