@@ -1,0 +1,207 @@
+using System.Collections.Immutable;
+using System.Globalization;
+
+namespace ControlPlane.Core.Health;
+
+/// <summary>Verdicts in words, for people who find an endpoint missing and want to know why.</summary>
+internal static class HealthSentences
+{
+    /// <summary>The verdict on an upstream.</summary>
+    public static string Of(UpstreamHealth u, ZoneView view, ImmutableArray<EndpointExplanation> endpoints)
+    {
+        var total = endpoints.Length;
+        if (total == 0)
+        {
+            return $"{u.Name} has no endpoints.";
+        }
+        var condemned = endpoints.Where(e => e.State == HealthState.Down || e.Rule == HealthRule.NeverPassed).ToImmutableArray();
+        if (view.IsTotalFailure)
+        {
+            return $"All {Count(total)} of {u.Name} {Have(total)} failed: {Causes(condemned)}. {OnTotalFailure(u.OnTotalFailure)}";
+        }
+        if (view.IsFrozen)
+        {
+            return $"{condemned.Length} of {Count(total)} of {u.Name} were condemned at once: {Causes(condemned)}. Guard G6 keeps them routable until each is "
+                + "confirmed, since the cause is probably shared: a dependency, the check, or the observers.";
+        }
+        var routable = endpoints.Count(e => e.Status is PublishedStatus.Healthy or PublishedStatus.Degraded);
+        var head = $"{routable} of {Count(total)} of {u.Name} {(routable == 1 ? "takes" : "take")} requests";
+        var notes = new List<string>();
+        if (u.HasUniformErrors)
+        {
+            notes.Add("requests fail everywhere alike, so nobody is singled out");
+        }
+        if (condemned.Length > 0)
+        {
+            notes.Add($"{condemned.Length} condemned: {Causes(condemned)}");
+        }
+        var ordered = endpoints.Count(e => e.Override is not null);
+        if (ordered > 0)
+        {
+            notes.Add($"{ordered} by order of operators");
+        }
+        var waiting = endpoints.Count(e => e is { State: HealthState.New, Status: null });
+        if (waiting > 0)
+        {
+            notes.Add($"{waiting} not passed yet");
+        }
+        return notes.Count == 0 ? $"{head}." : $"{head}; {string.Join("; ", notes)}.";
+    }
+
+    /// <summary>The verdict on an endpoint.</summary>
+    public static string Of(UpstreamHealth u, ZoneView view, EndpointHealth e, EndpointExplanation x)
+    {
+        var published = Published(x);
+        if (x.Override is { } order)
+        {
+            var until = order.ExpiresAt is { } end ? $" until {Time(end)}" : "";
+            var reason = order.Reason.Length > 0 ? $": {order.Reason}" : "";
+            return $"{x.Endpoint} is {published} by order of {order.Author} ({Name(order.Order)}{until}){reason}. The evidence says {x.State.Name()}: {Evidence(e, x)}.";
+        }
+        if (x.Guards.FirstOrDefault(g => g.Overruled == PublishedStatus.Unhealthy.Name()) is { } guard)
+        {
+            var next = x.Next is { } step ? $" At {Time(step.At)}: {step.Text}." : "";
+            return $"{x.Endpoint} stays {published} although {Charge(e, x)}: guard {guard.Guard.Name()} keeps it, since {guard.Text}.{next}";
+        }
+        if (view.IsTotalFailure && e.IsCondemned && x.Status == PublishedStatus.Healthy)
+        {
+            return $"{x.Endpoint} is {published} although {Charge(e, x)}: every endpoint has failed. {OnTotalFailure(u.OnTotalFailure)}";
+        }
+        return x.State switch
+        {
+            HealthState.New when x.Status is null => $"{x.Endpoint} is left out: {Charge(e, x)}.",
+            HealthState.New => $"{x.Endpoint} is {published} although {Charge(e, x)}: no proven endpoint is good.",
+            HealthState.Down when x.IsSuppressed =>
+                $"{x.Endpoint} is {published}: it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}), so it is held out{Until(x)}; now {Evidence(e, x)}.",
+            HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Charge(e, x)}.",
+            HealthState.Probation => $"{x.Endpoint} is back since {Time(x.Since)}, {published}: its weight is ramped (G9){Until(x)}.",
+            HealthState.Suspect when x.Rule == HealthRule.TrafficVeto =>
+                $"{x.Endpoint} stays {published} although {Observers(x)}: {Requests(x)} succeed, so the check is wrong, not the endpoint (rule 4).",
+            HealthState.Suspect when x.Rule == HealthRule.AwaitsTraffic =>
+                $"{x.Endpoint} stays {published} for now although {Observers(x)}: traffic to it is waited for (rule 4){Until(x)}.",
+            HealthState.Suspect => $"{x.Endpoint} stays {published}, suspect: {Charge(e, x)}.",
+            _ when x.Traffic.Cut < 1 =>
+                $"{x.Endpoint} is {published}, its weight cut to {Percent(x.Traffic.Cut)}: {Evidence(e, x)} (rule 6).",
+            _ => $"{x.Endpoint} is {published}: {Evidence(e, x)}.",
+        };
+    }
+
+    /// <summary>Why a guard objects.</summary>
+    public static string Why(UpstreamHealth u, HealthGuard guard) =>
+        guard switch
+        {
+            HealthGuard.MinimumHealthy => $"{u.Policy.MinimumHealthyPercent} % of its priority must stay routable",
+            HealthGuard.MinimumHealthyOfZone => $"{u.Policy.MinimumHealthyPercent} % of its zone must stay routable",
+            HealthGuard.LastEndpoint => "nothing better would be left",
+            HealthGuard.PassiveBudget => "traffic alone may take out only 30 % of the endpoints",
+            HealthGuard.MassFreeze => "so many were condemned at once that the cause is probably shared",
+            HealthGuard.Velocity => "others went within the last ten seconds",
+            HealthGuard.SourceLoss => "too few observers have spoken lately, so what is published stays",
+            HealthGuard.Ramp => "what comes back is loaded little by little",
+            _ => "",
+        };
+
+    private static string Published(EndpointExplanation x) =>
+        x.Status is not { } status ? "left out"
+        : status == PublishedStatus.Healthy && x.Factor < 1 ? $"{status.Name()} at {Percent(x.Factor)} of its weight"
+        : status.Name();
+
+    private static string Evidence(EndpointHealth e, EndpointExplanation x) =>
+        e.Cause == HealthCause.Passive || x.Traffic.Cut < 1 ? Outlier(e, x)
+        : x.Active.Share is null && x.Rule == HealthRule.NoChecks ? "nobody checks it, and traffic has nothing against it"
+        : Observers(x);
+
+    private static string Outlier(EndpointHealth e, EndpointExplanation x) =>
+        x.Traffic.Requests > 0
+            ? $"{Percent(x.Traffic.ErrorRate)} of {x.Traffic.Requests} requests to it fail, against {Percent(x.Traffic.ReferenceRate)}"
+            : $"{Percent(e.DownErrorRate)} of the requests to it failed";
+
+    /// <summary>Who says what, for example <c>6 of 6 observers in 3 zones fail it (connection refused)</c>.</summary>
+    private static string Observers(EndpointExplanation x)
+    {
+        var failing = x.Active.Zones.Sum(z => z.Failing);
+        var all = failing + x.Active.Zones.Sum(z => z.Passing);
+        if (all == 0)
+        {
+            return "no observer has spoken lately";
+        }
+        var zones = x.Active.Zones.Length;
+        var who = all == 1 ? "one observer" : $"{(failing > 0 ? failing : all)} of {all} observers";
+        var where = zones > 1 ? $" in {zones} zones" : "";
+        if (failing == 0)
+        {
+            return $"{who}{where} {(all == 1 ? "passes" : "pass")} it";
+        }
+        var failure = x.Active.Evidence.FirstOrDefault(r => r.Class != FailureClass.None);
+        var text = failure is null ? "" : $" ({Name(failure.Class)}{(failure.Text.Length > 0 ? $": {failure.Text}" : "")})";
+        return $"{who}{where} {(all == 1 || failing == 1 ? "fails" : "fail")} it{text}";
+    }
+
+    private static string Requests(EndpointExplanation x) =>
+        x.Traffic.Requests > 0 ? $"{x.Traffic.Requests - x.Traffic.Errors} of {x.Traffic.Requests} requests to it" : "requests to it";
+
+    private static string Causes(ImmutableArray<EndpointExplanation> condemned) =>
+        string.Join(
+            ", ",
+            condemned
+                .GroupBy(Cause)
+                .OrderByDescending(g => g.Count())
+                .Select(g => g.Count() <= 3 ? $"{string.Join(", ", g.Select(x => x.Endpoint))} ({g.Key})" : $"{g.Count()} ({g.Key})")
+        );
+
+    private static string Cause(EndpointExplanation x) =>
+        x.Cause == HealthCause.Passive ? "requests fail"
+        : x.Active.Evidence.FirstOrDefault(r => r.Class != FailureClass.None) is { } row ? Name(row.Class)
+        : "not failing now";
+
+    /// <summary>What stands against an endpoint, and by which rule.</summary>
+    private static string Charge(EndpointHealth e, EndpointExplanation x) =>
+        x.State == HealthState.New
+            ? $"nobody has passed it yet, {Observers(x)}"
+            : $"{Evidence(e, x)} (rule {x.Rule.Name()}{(x.IsHard ? ", hard" : "")})";
+
+    private static string Until(EndpointExplanation x) => x.Next is { } next ? $", until {Time(next.At)} at least" : "";
+
+    private static string OnTotalFailure(TotalFailurePolicy policy) =>
+        policy switch
+        {
+            TotalFailurePolicy.FailFast => "All are UNHEALTHY, so that callers learn at once (FAIL_FAST).",
+            TotalFailurePolicy.Fallback => "Another priority takes over where it can (FALLBACK).",
+            _ => "Requests are spread over all of them, since trying is better than refusing (SPRAY).",
+        };
+
+    private static string Name(FailureClass failure) =>
+        failure switch
+        {
+            FailureClass.Refused => "connection refused",
+            FailureClass.Unreachable => "no route",
+            FailureClass.ConnectTimeout => "no connection in time",
+            FailureClass.TlsTimeout => "no TLS handshake in time",
+            FailureClass.Timeout => "no answer in time",
+            FailureClass.Reset => "connection closed",
+            FailureClass.Tls => "TLS failed",
+            FailureClass.Status => "unexpected status",
+            FailureClass.Body => "unexpected body",
+            FailureClass.Protocol => "another protocol",
+            _ => "failed",
+        };
+
+    private static string Name(OverrideOrder order) =>
+        order switch
+        {
+            OverrideOrder.Drain => "drain",
+            OverrideOrder.Disable => "disable",
+            OverrideOrder.ForceHealthy => "force healthy",
+            OverrideOrder.ForceUnhealthy => "force unhealthy",
+            _ => "freeze",
+        };
+
+    private static string Count(int endpoints) => endpoints == 1 ? "1 endpoint" : $"{endpoints} endpoints";
+
+    private static string Have(int endpoints) => endpoints == 1 ? "has" : "have";
+
+    private static string Percent(double share) =>
+        (100 * share).ToString(share is > 0 and < 0.1 ? "F1" : "F0", CultureInfo.InvariantCulture) + " %";
+
+    private static string Time(DateTimeOffset? time) => time?.ToString("HH:mm:ss'Z'", CultureInfo.InvariantCulture) ?? "";
+}
