@@ -217,7 +217,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     {
         await foreach (var revision in _store.WatchAsync(cancellationToken))
         {
-            if (revision <= _current.Desired.Revision)
+            // A lower one may be of a database that was restored: catching up finds out.
+            if (revision == _current.Desired.Revision)
             {
                 continue;
             }

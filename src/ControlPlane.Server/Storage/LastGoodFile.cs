@@ -17,6 +17,9 @@ internal sealed partial class LastGoodFile : BackgroundService
     // A large file is written less often, so that writing takes at most this share of the time.
     private const double MaximumShare = 0.05;
 
+    /// <summary>At most this long, however slow the disk: a file that is not written is of no use.</summary>
+    internal static readonly TimeSpan MaximumInterval = TimeSpan.FromMinutes(1);
+
     private readonly string _path;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
@@ -102,7 +105,11 @@ internal sealed partial class LastGoodFile : BackgroundService
             var started = _time.GetTimestamp();
             await WriteNewestAsync();
             var pause = _time.GetElapsedTime(started) / MaximumShare;
-            await Task.Delay(pause > MinimumInterval ? pause : MinimumInterval, _time, stoppingToken);
+            await Task.Delay(
+                TimeSpan.FromTicks(Math.Clamp(pause.Ticks, MinimumInterval.Ticks, MaximumInterval.Ticks)),
+                _time,
+                stoppingToken
+            );
         }
     }
 
