@@ -101,7 +101,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
             Zones =
             [
                 .. trusted
-                    .GroupBy(r => r.Observer.Zone)
+                    .GroupBy(r => r.Opinion.Zone)
                     .Select(z => new ZoneExplanation(
                         fleet.Ledger.ZoneName(z.Key),
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Pass),
@@ -129,7 +129,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
         new(
             EvidenceKind.Active,
             observer.Author,
-            fleet.Ledger.ZoneName(observer.Zone),
+            fleet.Ledger.ZoneName(opinion.Zone),
             opinion.Verdict switch
             {
                 OpinionVerdict.Pass => "PASS",
