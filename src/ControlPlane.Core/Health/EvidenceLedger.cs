@@ -118,19 +118,18 @@ public sealed class EvidenceLedger
         }
     }
 
-    /// <summary>
-    /// The moment that a clock means. Time never goes back here: a clock that is set back by more than a moment is taken to have gone on, and what arrives
-    /// out of order counts as arriving now.
-    /// </summary>
-    internal Instant Moment(DateTimeOffset now)
+    /// <summary>The moment that a clock means. What is older than the last evaluation counts as arriving now: time never goes back here.</summary>
+    internal Instant Moment(DateTimeOffset now) => Instant.Later(Instant.Of(now) + _setBack, _latest);
+
+    /// <summary>The moment of an evaluation. A clock that was set back is taken to have gone on.</summary>
+    internal Instant Advance(DateTimeOffset now)
     {
-        var moment = Instant.Of(now) + _setBack;
-        if (_latest - moment > SetBackAtLeast && _latest.IsSet)
+        var behind = _latest - (Instant.Of(now) + _setBack);
+        if (_latest.IsSet && behind > SetBackAtLeast)
         {
-            _setBack += _latest - moment;
-            moment = _latest;
+            _setBack += behind;
         }
-        return _latest = Instant.Later(_latest, moment);
+        return _latest = Moment(now);
     }
 
     internal int ZoneIndex(string zone)

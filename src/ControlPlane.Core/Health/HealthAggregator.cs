@@ -116,7 +116,7 @@ public sealed class HealthAggregator
     /// <returns>What changed.</returns>
     public HealthChanges Evaluate(DateTimeOffset now)
     {
-        _fleet.Now = Ledger.Moment(now);
+        _fleet.Now = Ledger.Advance(now);
         Ledger.IsUrgent = false;
         _trust.DoubtAfterLateEvaluation(_last);
         _trust.TouchWhereTimeChangesObservers(_last);
