@@ -18,6 +18,9 @@ public class HealthBenchmarks
     private static readonly string[] Observers = ["a1", "b1", "c1", "a2", "b2", "c2"];
     private static readonly string[] Envoys = ["v0", "v1", "v2", "v3"];
 
+    /// <summary>What is measured is a flap; damping would end it.</summary>
+    private static readonly HealthPolicy Undamped = HealthPolicy.Default with { FlapDamping = new() { Suppress = double.MaxValue } };
+
     private readonly string[] _upstreams = [.. Enumerable.Range(0, Upstreams).Select(k => $"upstream-{k}")];
     private readonly string[] _endpoints = [.. Enumerable.Range(0, EndpointsPerUpstream).Select(k => $"10.0.0.{k}:8080")];
     private HealthAggregator _aggregator = null!;
@@ -29,6 +32,7 @@ public class HealthBenchmarks
         Good,
         Refused,
         OneZoneFails,
+        FirstIsRefused,
     }
 
     /// <summary>Every endpoint is up, with fresh evidence.</summary>
@@ -44,7 +48,7 @@ public class HealthBenchmarks
         foreach (var upstream in _upstreams)
         {
             var targets = _endpoints.Select((id, k) => new HealthTarget { Id = id, Zone = Zones[k % 3] });
-            _aggregator.SetUpstream(upstream, HealthPolicy.Default, [.. targets], _now);
+            _aggregator.SetUpstream(upstream, Undamped, [.. targets], _now);
         }
         for (var k = 0; k < 8; k++)
         {
@@ -87,6 +91,21 @@ public class HealthBenchmarks
     [Benchmark]
     [InvocationCount(1)]
     public int EveryEndpointIsDoubted() => Evaluate();
+
+    /// <summary>The first endpoint of every upstream is refused, or comes back; the window of load reports is over.</summary>
+    [IterationSetup(Target = nameof(EveryAssignmentChanges))]
+    public void ChangeOneOfEach()
+    {
+        _isFailing = !_isFailing;
+        Pass(seconds: 10);
+        Probe(_isFailing ? Mood.FirstIsRefused : Mood.Good, times: 3);
+        Report(Mood.Good);
+    }
+
+    /// <summary>A new assignment for each of 5 000 upstreams.</summary>
+    [Benchmark]
+    [InvocationCount(1)]
+    public int EveryAssignmentChanges() => Evaluate();
 
     /// <summary>Every piece of evidence is renewed, and says what it said before.</summary>
     [IterationSetup(Target = nameof(EverythingIsRenewed))]
@@ -145,7 +164,13 @@ public class HealthBenchmarks
 
     private CheckResult Check(string upstream, string endpoint, int observer, Mood mood)
     {
-        var fails = mood == Mood.Refused || (mood == Mood.OneZoneFails && observer % 3 == 0);
+        var fails = mood switch
+        {
+            Mood.Refused => true,
+            Mood.OneZoneFails => observer % 3 == 0,
+            Mood.FirstIsRefused => endpoint == _endpoints[0],
+            _ => false,
+        };
         return new CheckResult
         {
             Upstream = upstream,
