@@ -147,7 +147,7 @@ internal sealed class YamlDocumentParser
                 throw Invalid("a key is an object or a list; only text can be a key", keyLine, keyColumn);
             }
 
-            if (key.Text == "<<")
+            if (next is Scalar { Style: ScalarStyle.Plain, Value: "<<" })
             {
                 throw Invalid("YAML 1.2 has no merge key (<<); write the members out", keyLine, keyColumn);
             }
@@ -226,7 +226,14 @@ internal sealed class YamlDocumentParser
         }
         // The scanner's own slips on malformed text: an empty stack, a number or a character code out of range.
         catch (Exception e)
-            when (e is InvalidOperationException or ArgumentException or FormatException or OverflowException or IndexOutOfRangeException)
+            when (e
+                    is InvalidOperationException
+                        or InvalidCastException
+                        or ArgumentException
+                        or FormatException
+                        or OverflowException
+                        or IndexOutOfRangeException
+            )
         {
             var (line, column) = Position(_parser.Current?.End ?? Mark.Empty);
             throw Invalid("the text after this place is malformed: check brackets, quotes and indentation", line, column);

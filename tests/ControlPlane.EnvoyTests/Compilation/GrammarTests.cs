@@ -8,6 +8,7 @@ using ControlPlane.TestKit;
 namespace ControlPlane.EnvoyTests.Compilation;
 
 /// <summary>Where we know a grammar of Envoy's, we take what every supported Envoy takes, and refuse what one of them refuses.</summary>
+[Trait("Category", "Slow")]
 public sealed class GrammarTests
 {
     [Fact]

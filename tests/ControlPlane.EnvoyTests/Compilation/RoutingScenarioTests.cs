@@ -5,6 +5,7 @@ using ControlPlane.TestKit;
 namespace ControlPlane.EnvoyTests.Compilation;
 
 /// <summary>What route tables and listeners compile to, and the bootstraps, shown to real Envoys.</summary>
+[Trait("Category", "Slow")]
 public sealed class RoutingScenarioTests
 {
     [Theory]

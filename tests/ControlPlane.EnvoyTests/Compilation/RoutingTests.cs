@@ -11,6 +11,7 @@ using ControlPlane.TestKit;
 namespace ControlPlane.EnvoyTests.Compilation;
 
 /// <summary>What requests meet in an Envoy that has our listeners and route tables.</summary>
+[Trait("Category", "Slow")]
 public sealed class RoutingTests
 {
     [Fact]
