@@ -70,7 +70,7 @@ internal static class ActiveQuorum
                 continue;
             }
             var weight = observer.Weight(fleet.Now);
-            fleet.Shares.Add(observer.Zone, weight, passed ? weight : 0);
+            fleet.Shares.Add(opinion.Zone, weight, passed ? weight : 0);
             tally.Opinions++;
             tally.AllFail &= !passed;
             tally.AreFailsRefusals &= passed || opinion.Class.IsRefusal();

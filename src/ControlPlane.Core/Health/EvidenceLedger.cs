@@ -9,27 +9,33 @@ namespace ControlPlane.Core.Health;
 /// </summary>
 public sealed class EvidenceLedger
 {
-    /// <summary>Observers that are kept, and Envoys per upstream.</summary>
+    /// <summary>Observers that are kept, and Envoys per upstream. Our own probers are always taken.</summary>
     public const int MaxAuthors = 20_000;
+
+    /// <summary>Zones that are told apart; authors of any more count as standing in the unnamed one.</summary>
+    public const int MaxZones = 1_000;
 
     /// <summary>The longest time to live of an outside observer's evidence.</summary>
     public static readonly TimeSpan MaxTimeToLive = TimeSpan.FromMinutes(10);
 
     private static readonly TimeSpan MaxInterval = TimeSpan.FromHours(1);
+    private static readonly TimeSpan SetBackAtLeast = TimeSpan.FromSeconds(1);
 
     /// <summary>An outside observer that was silent for so long is forgotten.</summary>
     private static readonly TimeSpan ForgetAfter = TimeSpan.FromHours(1);
 
     private readonly Dictionary<string, UpstreamEvidence> _upstreams = [];
     private readonly Dictionary<string, Observer> _observers = [];
-    private readonly Dictionary<string, int> _zoneIndexes = [];
-    private readonly List<string> _zones = [];
+    private readonly Dictionary<string, int> _zoneIndexes = new() { [""] = 0 };
+    private readonly List<string> _zones = [""];
+    private Instant _latest = Instant.Never;
+    private TimeSpan _setBack;
 
     internal EvidenceLedger() { }
 
     /// <summary>
-    /// An order was given or ended, or an observer was turned away by a port for good: what may be a verdict that must not wait for the next evaluation.
-    /// Evaluating clears it.
+    /// An order was given or cleared, or an observer has been refused often enough to say FAIL: evaluating now may give a verdict that must not wait. It is
+    /// cleared by evaluating.
     /// </summary>
     public bool IsUrgent { get; internal set; }
 
@@ -44,7 +50,7 @@ public sealed class EvidenceLedger
     /// <param name="now">When.</param>
     /// <returns>False if the ledger keeps too many observers already.</returns>
     public bool Connect(string author, string zone, bool isOurs, DateTimeOffset now) =>
-        FindObserver(author, zone, isOurs, Instant.Of(now)) is not null;
+        FindObserver(author, isOurs, Moment(now), isOurs ? ZoneIndex(zone) : 0) is not null;
 
     /// <summary>One of our own probers stops or is taken over: what it said does not count any more. Outside observers only fall silent.</summary>
     public void Disconnect(string author)
@@ -64,7 +70,7 @@ public sealed class EvidenceLedger
     {
         if (_observers.TryGetValue(author, out var observer))
         {
-            ObserverTrust.Doubt(observer, doubt, Instant.Of(now));
+            ObserverTrust.Doubt(observer, doubt, Moment(now));
             TouchAll();
         }
     }
@@ -78,7 +84,7 @@ public sealed class EvidenceLedger
         {
             return EvidenceOutcome.UnknownUpstream;
         }
-        var at = Instant.Of(now);
+        var at = Moment(now);
         return evidence switch
         {
             CheckResult result => Record(upstream, result, at),
@@ -112,12 +118,25 @@ public sealed class EvidenceLedger
         }
     }
 
+    /// <summary>The moment that a clock means. What is older than the last evaluation counts as arriving now: time never goes back here.</summary>
+    internal Instant Moment(DateTimeOffset now) => Instant.Later(Instant.Of(now) + _setBack, _latest);
+
+    /// <summary>The moment of an evaluation. A clock that was set back is taken to have gone on.</summary>
+    internal Instant Advance(DateTimeOffset now)
+    {
+        var behind = _latest - (Instant.Of(now) + _setBack);
+        if (_latest.IsSet && behind > SetBackAtLeast)
+        {
+            _setBack += behind;
+        }
+        return _latest = Moment(now);
+    }
+
     internal int ZoneIndex(string zone)
     {
-        ref var index = ref CollectionsMarshal.GetValueRefOrAddDefault(_zoneIndexes, zone, out var exists);
-        if (!exists)
+        if (!_zoneIndexes.TryGetValue(zone, out var index) && _zones.Count < MaxZones)
         {
-            index = _zones.Count;
+            _zoneIndexes[zone] = index = _zones.Count;
             _zones.Add(zone);
         }
         return index;
@@ -151,20 +170,19 @@ public sealed class EvidenceLedger
     internal bool TryFind(string author, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out Observer? observer) =>
         _observers.TryGetValue(author, out observer);
 
-    internal Observer? FindObserver(string author, string zone, bool isOurs, Instant now)
+    internal Observer? FindObserver(string author, bool isOurs, Instant now, int zone = 0)
     {
-        var index = ZoneIndex(zone);
         if (!_observers.TryGetValue(author, out var observer))
         {
-            if (_observers.Count >= MaxAuthors)
+            if (_observers.Count >= MaxAuthors && !isOurs)
             {
                 return null;
             }
-            observer = _observers[author] = new Observer(author, index, isOurs);
+            observer = _observers[author] = new Observer(author, zone, isOurs);
         }
-        else if (!observer.IsPresent || observer.Zone != index || observer.IsOurs != isOurs)
+        else if (!observer.IsPresent || observer.Zone != zone || observer.IsOurs != isOurs)
         {
-            observer.Return(index, isOurs);
+            observer.Return(zone, isOurs);
             TouchAll();
         }
         if (now - observer.SeenAt > Observer.ExistsFor)
@@ -194,8 +212,8 @@ public sealed class EvidenceLedger
         {
             return EvidenceOutcome.Disconnected;
         }
-        var isOurs = known?.IsOurs ?? false;
-        if (FindObserver(result.Author, result.Zone, isOurs, now) is not { } observer)
+        var (isOurs, home) = known is null ? (false, 0) : (known.IsOurs, known.Zone);
+        if (FindObserver(result.Author, isOurs, now, home) is not { } observer)
         {
             return EvidenceOutcome.TooManyAuthors;
         }
@@ -203,10 +221,11 @@ public sealed class EvidenceLedger
         {
             result = result with { TimeToLive = MaxTimeToLive };
         }
-        upstream.IsChanged |= upstream.Heard(observer, now);
+        var zone = isOurs ? home : ZoneIndex(result.Zone);
+        upstream.IsChanged |= upstream.Heard(observer, zone, now);
         ref var opinion = ref endpoint.Opinions.Of(observer);
         var before = opinion.Verdict;
-        upstream.IsChanged |= opinion.Apply(result, upstream.Policy, now);
+        upstream.IsChanged |= opinion.Apply(result, zone, upstream.Policy, now);
         IsUrgent |= opinion.Verdict == OpinionVerdict.Fail && before != OpinionVerdict.Fail && opinion.Class.IsRefusal();
         return EvidenceOutcome.Accepted;
     }
@@ -256,163 +275,4 @@ public sealed class EvidenceLedger
         upstream.IsChanged = IsUrgent = true;
         return EvidenceOutcome.Accepted;
     }
-}
-
-/// <summary>The evidence about one upstream. Its endpoints have the order of the registry, and all tables are indexed by it.</summary>
-internal sealed class UpstreamEvidence
-{
-    /// <summary>An Envoy that has not reported for so long is forgotten; no rule looks further back.</summary>
-    private static readonly TimeSpan ReporterExistsFor = TimeSpan.FromSeconds(45);
-
-    /// <summary>An Envoy that has sent nothing here for so long is forgotten, though it reports that it has nothing to report.</summary>
-    private static readonly TimeSpan IdleReporterExistsFor = TimeSpan.FromMinutes(10);
-
-    private static readonly TimeSpan ForgetEvery = TimeSpan.FromSeconds(10);
-
-    private readonly Dictionary<string, int> _indexes = [];
-    private readonly Dictionary<string, LoadReporter> _reportersByEnvoy = [];
-    private readonly List<LoadReporter> _reporters = [];
-    private readonly List<(Observer Observer, Instant At)> _heard = [];
-    private Instant _forgotAt = Instant.Never;
-
-    public EndpointEvidence[] Endpoints { get; private set; } = [];
-
-    public HealthPolicy Policy { get; private set; } = HealthPolicy.Default;
-
-    /// <summary>Evidence changed that a rule may read, since the last evaluation.</summary>
-    public bool IsChanged { get; set; } = true;
-
-    /// <summary>A load report came since the last evaluation.</summary>
-    public bool HasNewReport { get; set; }
-
-    /// <summary>There is traffic in the open window or in one of the last ones.</summary>
-    public bool HasTraffic { get; set; }
-
-    /// <summary>Receipt of the first report of that traffic.</summary>
-    public Instant TrafficSince { get; set; } = Instant.Never;
-
-    public IReadOnlyList<LoadReporter> Reporters => _reporters;
-
-    /// <summary>The observers that have spoken of this upstream, and when they last did.</summary>
-    public IReadOnlyList<(Observer Observer, Instant At)> HeardFrom => _heard;
-
-    public int IndexOf(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? index : -1;
-
-    public EndpointEvidence? Find(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? Endpoints[index] : null;
-
-    /// <summary>Takes a new policy; evidence of checks that it does not name any more goes.</summary>
-    public void SetPolicy(HealthPolicy policy)
-    {
-        var isNewCheck = policy.CheckDigest != Policy.CheckDigest;
-        Policy = policy;
-        IsChanged = true;
-        foreach (var endpoint in isNewCheck ? Endpoints : [])
-        {
-            for (var i = 0; i < endpoint.Opinions.Count; i++)
-            {
-                if (endpoint.Opinions.Opinions[i].IsOfCheck)
-                {
-                    endpoint.Opinions.Reset(i);
-                }
-            }
-        }
-    }
-
-    /// <summary>Takes the registry's list; the evidence about those that stay is kept.</summary>
-    public void SetEndpoints(IReadOnlyList<string> ids)
-    {
-        var before = Endpoints;
-        var from = new int[ids.Count];
-        var kept = new HashSet<int>();
-        for (var i = 0; i < from.Length; i++)
-        {
-            from[i] = IndexOf(ids[i]);
-            kept.Add(from[i]);
-        }
-        _indexes.Clear();
-        Endpoints = new EndpointEvidence[from.Length];
-        for (var i = 0; i < from.Length; i++)
-        {
-            _indexes.Add(ids[i], i);
-            Endpoints[i] = from[i] >= 0 ? before[from[i]] : new EndpointEvidence();
-        }
-        for (var i = 0; i < before.Length; i++)
-        {
-            if (!kept.Contains(i))
-            {
-                before[i].Opinions.Clear();
-            }
-        }
-        foreach (var reporter in _reporters)
-        {
-            reporter.Move(from);
-        }
-        IsChanged = true;
-    }
-
-    /// <summary>An observer spoke of this upstream.</summary>
-    /// <returns>Whether it had not for so long that it was none here.</returns>
-    public bool Heard(Observer observer, Instant now)
-    {
-        foreach (ref var heard in CollectionsMarshal.AsSpan(_heard))
-        {
-            if (heard.Observer == observer)
-            {
-                var isBack = now - heard.At > Observer.ExistsFor;
-                heard.At = Instant.Later(heard.At, now);
-                return isBack;
-            }
-        }
-        _heard.Add((observer, now));
-        return true;
-    }
-
-    /// <summary>The entry of an Envoy; null if there is none and none is wanted, or there are too many.</summary>
-    public LoadReporter? Reporter(string envoy, bool create)
-    {
-        if (!_reportersByEnvoy.TryGetValue(envoy, out var reporter) && create && _reporters.Count < EvidenceLedger.MaxAuthors)
-        {
-            reporter = _reportersByEnvoy[envoy] = new LoadReporter(envoy);
-            _reporters.Add(reporter);
-        }
-        return reporter;
-    }
-
-    /// <summary>Forgets Envoys and observers that have long been silent, now and then.</summary>
-    public void ForgetSilent(Instant now)
-    {
-        if (now - _forgotAt < ForgetEvery)
-        {
-            return;
-        }
-        _forgotAt = now;
-        foreach (var endpoint in Endpoints)
-        {
-            endpoint.Opinions.Forget(now);
-        }
-        _heard.RemoveAll(heard => heard.Observer is { IsOurs: false, IsPresent: false });
-        for (var i = _reporters.Count - 1; i >= 0; i--)
-        {
-            if (now - _reporters[i].ReceivedAt > ReporterExistsFor || now - _reporters[i].BusyAt > IdleReporterExistsFor)
-            {
-                _reportersByEnvoy.Remove(_reporters[i].Envoy);
-                _reporters.RemoveAt(i);
-            }
-        }
-    }
-}
-
-/// <summary>The evidence about one endpoint.</summary>
-internal sealed class EndpointEvidence
-{
-    public OpinionList Opinions { get; } = new();
-
-    /// <summary>The last windows of its traffic; null while it has had none.</summary>
-    public WindowHistory? Windows { get; set; }
-
-    /// <summary>Receipt of the last load report that held an error.</summary>
-    public Instant ErrorReportedAt { get; set; } = Instant.Never;
-
-    /// <summary>The operator's order, which may have expired.</summary>
-    public Override? Override { get; set; }
 }

@@ -47,12 +47,12 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
                 Shares.Add(observer.Zone, 1, 0);
             }
         }
-        foreach (var (observer, at) in upstream.Evidence.HeardFrom)
+        foreach (var (observer, zone, at) in upstream.Evidence.HeardFrom)
         {
             if (observer is { IsOurs: false, IsPresent: true, IsQuarantined: false } && Now - at <= Observer.ExistsFor)
             {
                 observers++;
-                Shares.Add(observer.Zone, 1, 0);
+                Shares.Add(zone, 1, 0);
             }
         }
         return IsQuorum(Shares.Count, observers);

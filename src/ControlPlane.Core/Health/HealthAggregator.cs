@@ -43,10 +43,11 @@ public sealed class HealthAggregator
     /// <summary>Adds an upstream, or changes its policy or its endpoints. Those that stay keep their state.</summary>
     /// <param name="name">The upstream.</param>
     /// <param name="policy">How its health is decided.</param>
-    /// <param name="endpoints">All its endpoints, with distinct ids, in the order in which they are published.</param>
+    /// <param name="endpoints">All its endpoints in the order in which they are published.</param>
     /// <param name="now">When.</param>
     /// <param name="mayEmpty">A person has asked for it: an upstream that has endpoints may be left without any.</param>
     /// <returns>False if nothing was changed, because the last endpoint would have gone and no person asked for that (guard G8).</returns>
+    /// <exception cref="ArgumentException">Two endpoints have the same id; nothing was changed.</exception>
     public bool SetUpstream(
         string name,
         HealthPolicy policy,
@@ -55,6 +56,10 @@ public sealed class HealthAggregator
         bool mayEmpty = false
     )
     {
+        if (endpoints.GroupBy(e => e.Id).FirstOrDefault(g => g.Count() > 1) is { } twice)
+        {
+            throw new ArgumentException($"Upstream {name} lists the endpoint {twice.Key} more than once.", nameof(endpoints));
+        }
         if (!_byName.TryGetValue(name, out var u))
         {
             u = _byName[name] = new UpstreamHealth(name, Ledger.Track(name), _fleet);
@@ -66,7 +71,7 @@ public sealed class HealthAggregator
         }
         var before = u.Endpoints.Length;
         u.Evidence.SetPolicy(policy);
-        u.SetEndpoints(endpoints, Ledger, Moment(now));
+        u.SetEndpoints(endpoints, Ledger, Ledger.Moment(now));
         _fleet.Endpoints += u.Endpoints.Length - before;
         return true;
     }
@@ -107,11 +112,11 @@ public sealed class HealthAggregator
     }
 
     /// <summary>Evaluates all evidence that changed, and everything whose time has come.</summary>
-    /// <param name="now">The moment. A clock that goes back counts as standing still.</param>
+    /// <param name="now">The moment. A clock that is set back is taken to have gone on.</param>
     /// <returns>What changed.</returns>
     public HealthChanges Evaluate(DateTimeOffset now)
     {
-        _fleet.Now = Moment(now);
+        _fleet.Now = Ledger.Advance(now);
         Ledger.IsUrgent = false;
         _trust.DoubtAfterLateEvaluation(_last);
         _trust.TouchWhereTimeChangesObservers(_last);
@@ -217,11 +222,9 @@ public sealed class HealthAggregator
 
     /// <summary>What an observer's timeouts are to be multiplied by: more than 1 while it doubts itself (4.2).</summary>
     public double TimeoutFactor(string author, DateTimeOffset now) =>
-        Ledger.TryFind(author, out var observer) && Instant.Of(now) < observer.DoubtUntil ? 1 + observer.Doubt : 1;
+        Ledger.TryFind(author, out var observer) && Ledger.Moment(now) < observer.DoubtUntil ? 1 + observer.Doubt : 1;
 
     internal UpstreamHealth? Find(string upstream) => _byName.GetValueOrDefault(upstream);
-
-    private Instant Moment(DateTimeOffset now) => Instant.Later(Instant.Of(now), _fleet.Now);
 
     private static void Activate(UpstreamHealth u, bool isNeeded)
     {

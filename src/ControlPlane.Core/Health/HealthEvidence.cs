@@ -13,7 +13,10 @@ public abstract record HealthEvidence
     /// <summary>The upstream that the fact is about.</summary>
     public required string Upstream { get; init; }
 
-    /// <summary>Who says so: an observer's stable id, an Envoy's node id, an operator's name. Who writes again about the same endpoint replaces what it said.</summary>
+    /// <summary>
+    /// Who says so: an observer's stable id, an Envoy's node id, an operator's name. Who speaks again of the same endpoint replaces what it said, so whoever
+    /// takes evidence from outside keeps its authors' names apart from those of our own probers.
+    /// </summary>
     public required string Author { get; init; }
 
     /// <summary>The zone of the author; empty is a zone, too: the unnamed one.</summary>

@@ -10,7 +10,10 @@ internal sealed class HealthExplainer(FleetHealth fleet)
     public UpstreamExplanation Explain(UpstreamHealth u, string? zone)
     {
         var view = u.View(zone) ?? u.Everyone;
-        var endpoints = u.Endpoints.Select(e => Explain(u, e, view)).ToImmutableArray();
+        var published = (view.Published.IsDefault ? [] : view.Published).ToDictionary(p => p.Id);
+        var endpoints = u
+            .Endpoints.Select(e => Explain(u, e, view, published.TryGetValue(e.Target.Id, out var p) ? p : null))
+            .ToImmutableArray();
         return new UpstreamExplanation
         {
             Upstream = u.Name,
@@ -26,16 +29,24 @@ internal sealed class HealthExplainer(FleetHealth fleet)
 
     public EndpointExplanation Explain(UpstreamHealth u, EndpointHealth e, ZoneView view)
     {
+        PublishedEndpoint? published = null;
+        foreach (var candidate in view.Published.IsDefault ? [] : view.Published)
+        {
+            published = candidate.Id == e.Target.Id ? candidate : published;
+        }
+        return Explain(u, e, view, published);
+    }
+
+    private EndpointExplanation Explain(UpstreamHealth u, EndpointHealth e, ZoneView view, PublishedEndpoint? published)
+    {
         var order = e.Order(fleet.Now);
-        var published = view.Published.IsDefault ? default : view.Published.FirstOrDefault(p => p.Id == e.Target.Id);
-        var isOut = published.Id is null;
         var entry = view.Entries[e.Index];
         var explanation = new EndpointExplanation
         {
             Endpoint = e.Target.Id,
             Sentence = "",
-            Status = isOut ? null : published.Status,
-            Weight = isOut ? null : published.Weight,
+            Status = published?.Status,
+            Weight = published?.Weight,
             Factor = entry.Factor,
             State = e.State,
             Since = e.Since.ToTime(),
@@ -101,7 +112,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
             Zones =
             [
                 .. trusted
-                    .GroupBy(r => r.Observer.Zone)
+                    .GroupBy(r => r.Opinion.Zone)
                     .Select(z => new ZoneExplanation(
                         fleet.Ledger.ZoneName(z.Key),
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Pass),
@@ -129,7 +140,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
         new(
             EvidenceKind.Active,
             observer.Author,
-            fleet.Ledger.ZoneName(observer.Zone),
+            fleet.Ledger.ZoneName(opinion.Zone),
             opinion.Verdict switch
             {
                 OpinionVerdict.Pass => "PASS",

@@ -20,9 +20,8 @@ public sealed record UpstreamMemory
     /// <summary>Requests fail everywhere alike.</summary>
     public bool HasUniformErrors { get; init; }
 
-    /// <summary>Outside observers, and when each last spoke of this upstream.</summary>
-    public ImmutableSortedDictionary<string, DateTimeOffset> HeardFrom { get; init; } =
-        ImmutableSortedDictionary<string, DateTimeOffset>.Empty;
+    /// <summary>Outside observers that spoke of this upstream.</summary>
+    public ImmutableArray<WitnessMemory> HeardFrom { get; init; } = [];
 }
 
 /// <summary>What is remembered of one endpoint.</summary>
@@ -145,6 +144,12 @@ public sealed record ViewMemory
 /// <param name="Since">Since when.</param>
 public sealed record LinkFaultMemory(string From, string To, DateTimeOffset Since);
 
+/// <summary>An outside observer that spoke of an upstream.</summary>
+/// <param name="Author">Its id.</param>
+/// <param name="Zone">Where it stood.</param>
+/// <param name="At">When it last did.</param>
+public sealed record WitnessMemory(string Author, string Zone, DateTimeOffset At);
+
 /// <summary>What is remembered of the whole fleet.</summary>
 public sealed record FleetMemory
 {
@@ -160,9 +165,6 @@ public sealed record ObserverMemory
 {
     /// <summary>Its id.</summary>
     public required string Author { get; init; }
-
-    /// <summary>Where it stands.</summary>
-    public string Zone { get; init; } = "";
 
     /// <summary>Its last evidence.</summary>
     public DateTimeOffset SeenAt { get; init; }
@@ -193,15 +195,18 @@ internal static class HealthMemories
                 .. u.LinkFaults.Select(f => new LinkFaultMemory(ledger.ZoneName(f.From), ledger.ZoneName(f.To), f.Since.ToTime()!.Value)),
             ],
             HasUniformErrors = u.HasUniformErrors,
-            HeardFrom = u
-                .Evidence.HeardFrom.Where(h => h.Observer is { IsOurs: false, IsPresent: true })
-                .ToImmutableSortedDictionary(h => h.Observer.Author, h => h.At.ToTime()!.Value),
+            HeardFrom =
+            [
+                .. u
+                    .Evidence.HeardFrom.Where(h => h.Observer is { IsOurs: false, IsPresent: true })
+                    .Select(h => new WitnessMemory(h.Observer.Author, ledger.ZoneName(h.Zone), h.At.ToTime()!.Value)),
+            ],
         };
 
     public static FleetMemory Of(FleetHealth fleet) =>
         new()
         {
-            Observers = [.. fleet.Ledger.Observers.Where(o => o is { IsOurs: false, IsPresent: true }).Select(o => Of(o, fleet.Ledger))],
+            Observers = [.. fleet.Ledger.Observers.Where(o => o is { IsOurs: false, IsPresent: true }).Select(Of)],
             Removals = [.. fleet.Removals.Select(r => r.ToTime()!.Value)],
         };
 
@@ -226,11 +231,11 @@ internal static class HealthMemories
                 Instant.Never
             ))
         );
-        foreach (var (author, at) in memory.HeardFrom)
+        foreach (var (author, zone, at) in memory.HeardFrom)
         {
             if (ledger.TryFind(author, out var observer))
             {
-                u.Evidence.Heard(observer, Instant.Of(at));
+                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Instant.Of(at));
             }
         }
         u.HasUniformErrors = u.WasUniform = memory.HasUniformErrors;
@@ -243,7 +248,7 @@ internal static class HealthMemories
     {
         foreach (var known in memory.Observers)
         {
-            if (fleet.Ledger.FindObserver(known.Author, known.Zone, isOurs: false, Instant.Of(known.SeenAt)) is { } observer)
+            if (fleet.Ledger.FindObserver(known.Author, isOurs: false, Instant.Of(known.SeenAt)) is { } observer)
             {
                 observer.QuarantinedSince = Instant.Of(known.QuarantinedSince);
                 observer.CleanSince = Instant.Of(known.CleanSince);
@@ -348,11 +353,10 @@ internal static class HealthMemories
         view.Published = memory.Published.IsEmpty ? default : memory.Published;
     }
 
-    private static ObserverMemory Of(Observer observer, EvidenceLedger ledger) =>
+    private static ObserverMemory Of(Observer observer) =>
         new()
         {
             Author = observer.Author,
-            Zone = ledger.ZoneName(observer.Zone),
             SeenAt = observer.SeenAt.ToTime() ?? default,
             QuarantinedSince = observer.QuarantinedSince.ToTime(),
             CleanSince = observer.CleanSince.ToTime(),

@@ -8,11 +8,11 @@ internal sealed class Observer(string author, int zone, bool isOurs)
 
     public string Author { get; } = author;
 
-    /// <summary>Index in the ledger's zones.</summary>
-    public int Zone { get; set; } = zone;
+    /// <summary>Of ours, where it stands: index in the ledger's zones. An outside observer says so with each result.</summary>
+    public int Zone { get; private set; } = zone;
 
     /// <summary>Ours probes every upstream that has checks; an outside observer only what it has spoken of.</summary>
-    public bool IsOurs { get; set; } = isOurs;
+    public bool IsOurs { get; private set; } = isOurs;
 
     /// <summary>False once it disconnected or was forgotten: its opinions do not count any more.</summary>
     public bool IsPresent { get; set; } = true;
@@ -99,6 +99,9 @@ internal struct Opinion
     public FailureClass Class;
     public OpinionComparison Comparison;
 
+    /// <summary>Where it was gathered: index in the ledger's zones.</summary>
+    public int Zone;
+
     /// <summary>Whether it was gathered by the configured checks, and goes with them when they are changed.</summary>
     public bool IsOfCheck;
 
@@ -133,10 +136,11 @@ internal struct Opinion
 
     /// <summary>Adds a result.</summary>
     /// <returns>Whether anything changed that a rule reads; a further pass of what passes, or failure of what has long failed, changes nothing.</returns>
-    public bool Apply(CheckResult result, HealthPolicy policy, Instant now)
+    public bool Apply(CheckResult result, int zone, HealthPolicy policy, Instant now)
     {
         var expires = now + result.TimeToLive;
-        var changed = now > ExpiresAt || expires < ExpiresAt;
+        var changed = now > ExpiresAt || expires < ExpiresAt || zone != Zone;
+        Zone = zone;
         ReceivedAt = now;
         ExpiresAt = expires;
         IsOfCheck = result.CheckDigest.Length > 0;

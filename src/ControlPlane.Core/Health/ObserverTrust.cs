@@ -133,14 +133,14 @@ internal sealed class ObserverTrust(FleetHealth fleet)
             var observer = list.Observers[i];
             var failed = opinion.Verdict == OpinionVerdict.Fail;
             // A link fault goes before quarantine.
-            if (e.FreshOpinions < 3 || !list.IsFresh(i, fleet.Now) || (failed && HasLinkFault(u, observer.Zone, e.Zone)))
+            if (e.FreshOpinions < 3 || !list.IsFresh(i, fleet.Now) || (failed && HasLinkFault(u, opinion.Zone, e.Zone)))
             {
                 list.Compare(i, OpinionComparison.None);
                 continue;
             }
             var weight = observer.Weight(fleet.Now);
             var majority =
-                e.AreOpinionsMixed ? fleet.Shares.BalancedWithout(observer.Zone, weight, failed ? 0 : weight)
+                e.AreOpinionsMixed ? fleet.Shares.BalancedWithout(opinion.Zone, weight, failed ? 0 : weight)
                 : failed ? 0.0
                 : 1.0;
             if (failed ? majority <= 0.5 : majority >= 0.5)
@@ -311,7 +311,7 @@ internal sealed class ObserverTrust(FleetHealth fleet)
             if (list.IsFresh(i, fleet.Now))
             {
                 var weight = list.Observers[i].Weight(fleet.Now);
-                fleet.Shares.Add(list.Observers[i].Zone, weight, list.Opinions[i].Verdict == OpinionVerdict.Pass ? weight : 0);
+                fleet.Shares.Add(list.Opinions[i].Zone, weight, list.Opinions[i].Verdict == OpinionVerdict.Pass ? weight : 0);
             }
         }
     }

@@ -316,8 +316,8 @@ internal sealed class Simulation
     /// <summary>The process is replaced by another one, which is told what was remembered and what operators have ordered. Its own probers connect again.</summary>
     public void Restart()
     {
-        var fleet = Aggregator.Remember();
-        var memories = _others.Keys.Append(Upstream).ToDictionary(name => name, name => Aggregator.Remember(name)!);
+        var fleet = Stored.RoundTrip(Aggregator.Remember());
+        var memories = _others.Keys.Append(Upstream).ToDictionary(name => name, name => Stored.RoundTrip(Aggregator.Remember(name)!));
         Aggregator = new HealthAggregator();
         Aggregator.Restore(fleet);
         foreach (var (name, endpoints) in _others)

@@ -16,6 +16,7 @@ internal sealed class TraceReplay
     private readonly Dictionary<string, (HealthPolicy Policy, ImmutableArray<HealthTarget> Endpoints)> _upstreams = [];
     private readonly Dictionary<(string Upstream, string Endpoint), List<(OverrideOrder Order, double Until)>> _orders = [];
     private readonly Dictionary<(string Upstream, string Endpoint), (OverrideOrder Order, DateTimeOffset StartedAt)> _given = [];
+    private readonly Dictionary<string, string> _zones = [];
     private readonly bool _evaluatesEverything;
     private HealthAggregator _aggregator = new();
     private List<string> _got = [];
@@ -106,7 +107,7 @@ internal sealed class TraceReplay
         }
         foreach (var o in header.GetProperty("observers").EnumerateArray())
         {
-            _aggregator.Ledger.Connect(Text(o, "id"), Text(o, "zone"), o.GetProperty("ours").GetBoolean(), Origin);
+            Connect(Text(o, "id"), o, Origin);
         }
     }
 
@@ -141,7 +142,7 @@ internal sealed class TraceReplay
                         Upstream = Text(x, "upstream"),
                         Endpoint = Text(x, "endpoint"),
                         Author = Text(x, "observer"),
-                        Zone = ZoneOf(Text(x, "observer")),
+                        Zone = _zones.GetValueOrDefault(Text(x, "observer"), ""),
                         Passed = Text(x, "verdict") == "PASS",
                         Class = Class(Text(x, "class")),
                         BegunAt = Time(x.GetProperty("started").GetDouble()),
@@ -184,7 +185,7 @@ internal sealed class TraceReplay
                 Order(t, now, x);
                 break;
             case "connect":
-                _aggregator.Ledger.Connect(Text(x, "observer"), Text(x, "zone"), x.GetProperty("ours").GetBoolean(), now);
+                Connect(Text(x, "observer"), x, now);
                 break;
             case "disconnect":
                 _aggregator.Ledger.Disconnect(Text(x, "observer"));
@@ -197,8 +198,11 @@ internal sealed class TraceReplay
         }
     }
 
-    private string ZoneOf(string observer) =>
-        _aggregator.Ledger.TryFind(observer, out var found) ? _aggregator.Ledger.ZoneName(found.Zone) : "";
+    private void Connect(string author, JsonElement x, DateTimeOffset now)
+    {
+        _zones[author] = Text(x, "zone");
+        _aggregator.Ledger.Connect(author, Text(x, "zone"), x.GetProperty("ours").GetBoolean(), now);
+    }
 
     private static FailureClass Class(string name) =>
         name switch
@@ -256,8 +260,8 @@ internal sealed class TraceReplay
 
     private void Restart(DateTimeOffset now)
     {
-        var fleet = _aggregator.Remember();
-        var upstreams = _upstreams.Keys.ToDictionary(name => name, name => _aggregator.Remember(name)!);
+        var fleet = Stored.RoundTrip(_aggregator.Remember());
+        var upstreams = _upstreams.Keys.ToDictionary(name => name, name => Stored.RoundTrip(_aggregator.Remember(name)!));
         _aggregator = new HealthAggregator();
         _aggregator.Restore(fleet);
         foreach (var (name, (policy, endpoints)) in _upstreams)
@@ -371,4 +375,10 @@ internal sealed class TraceReplay
     private static string Text(JsonElement x, string name) => x.GetProperty(name).GetString() ?? "";
 
     private static bool Flag(JsonElement x, string name) => x.GetProperty(name).GetBoolean();
+}
+
+/// <summary>What is remembered goes through the store as JSON.</summary>
+internal static class Stored
+{
+    public static T RoundTrip<T>(T memory) => JsonSerializer.Deserialize<T>(JsonSerializer.Serialize(memory))!;
 }

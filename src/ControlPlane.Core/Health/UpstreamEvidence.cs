@@ -1,0 +1,162 @@
+using System.Runtime.InteropServices;
+
+namespace ControlPlane.Core.Health;
+
+/// <summary>The evidence about one upstream. Its endpoints have the order of the registry, and all tables are indexed by it.</summary>
+internal sealed class UpstreamEvidence
+{
+    /// <summary>An Envoy that has not reported for so long is forgotten; no rule looks further back.</summary>
+    private static readonly TimeSpan ReporterExistsFor = TimeSpan.FromSeconds(45);
+
+    /// <summary>An Envoy that has sent nothing here for so long is forgotten, though it reports that it has nothing to report.</summary>
+    private static readonly TimeSpan IdleReporterExistsFor = TimeSpan.FromMinutes(10);
+
+    private static readonly TimeSpan ForgetEvery = TimeSpan.FromSeconds(10);
+
+    private readonly Dictionary<string, int> _indexes = [];
+    private readonly Dictionary<string, LoadReporter> _reportersByEnvoy = [];
+    private readonly List<LoadReporter> _reporters = [];
+    private readonly List<(Observer Observer, int Zone, Instant At)> _heard = [];
+    private Instant _forgotAt = Instant.Never;
+
+    public EndpointEvidence[] Endpoints { get; private set; } = [];
+
+    public HealthPolicy Policy { get; private set; } = HealthPolicy.Default;
+
+    /// <summary>Evidence changed that a rule may read, since the last evaluation.</summary>
+    public bool IsChanged { get; set; } = true;
+
+    /// <summary>A load report came since the last evaluation.</summary>
+    public bool HasNewReport { get; set; }
+
+    /// <summary>There is traffic in the open window or in one of the last ones.</summary>
+    public bool HasTraffic { get; set; }
+
+    /// <summary>Receipt of the first report of that traffic.</summary>
+    public Instant TrafficSince { get; set; } = Instant.Never;
+
+    public IReadOnlyList<LoadReporter> Reporters => _reporters;
+
+    /// <summary>The observers that have spoken of this upstream, where they stood and when they last did.</summary>
+    public IReadOnlyList<(Observer Observer, int Zone, Instant At)> HeardFrom => _heard;
+
+    public int IndexOf(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? index : -1;
+
+    public EndpointEvidence? Find(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? Endpoints[index] : null;
+
+    /// <summary>Takes a new policy; evidence of checks that it does not name any more goes.</summary>
+    public void SetPolicy(HealthPolicy policy)
+    {
+        var isNewCheck = policy.CheckDigest != Policy.CheckDigest;
+        Policy = policy;
+        IsChanged = true;
+        foreach (var endpoint in isNewCheck ? Endpoints : [])
+        {
+            for (var i = 0; i < endpoint.Opinions.Count; i++)
+            {
+                if (endpoint.Opinions.Opinions[i].IsOfCheck)
+                {
+                    endpoint.Opinions.Reset(i);
+                }
+            }
+        }
+    }
+
+    /// <summary>Takes the registry's list; the evidence about those that stay is kept.</summary>
+    public void SetEndpoints(IReadOnlyList<string> ids)
+    {
+        var before = Endpoints;
+        var from = new int[ids.Count];
+        var kept = new HashSet<int>();
+        for (var i = 0; i < from.Length; i++)
+        {
+            from[i] = IndexOf(ids[i]);
+            kept.Add(from[i]);
+        }
+        _indexes.Clear();
+        Endpoints = new EndpointEvidence[from.Length];
+        for (var i = 0; i < from.Length; i++)
+        {
+            _indexes.Add(ids[i], i);
+            Endpoints[i] = from[i] >= 0 ? before[from[i]] : new EndpointEvidence();
+        }
+        for (var i = 0; i < before.Length; i++)
+        {
+            if (!kept.Contains(i))
+            {
+                before[i].Opinions.Clear();
+            }
+        }
+        foreach (var reporter in _reporters)
+        {
+            reporter.Move(from);
+        }
+        IsChanged = true;
+    }
+
+    /// <summary>An observer spoke of this upstream.</summary>
+    /// <returns>Whether it is new here: it had not for long, or stood elsewhere.</returns>
+    public bool Heard(Observer observer, int zone, Instant now)
+    {
+        foreach (ref var heard in CollectionsMarshal.AsSpan(_heard))
+        {
+            if (heard.Observer == observer)
+            {
+                var isNew = now - heard.At > Observer.ExistsFor || zone != heard.Zone;
+                (heard.Zone, heard.At) = (zone, Instant.Later(heard.At, now));
+                return isNew;
+            }
+        }
+        _heard.Add((observer, zone, now));
+        return true;
+    }
+
+    /// <summary>The entry of an Envoy; null if there is none and none is wanted, or there are too many.</summary>
+    public LoadReporter? Reporter(string envoy, bool create)
+    {
+        if (!_reportersByEnvoy.TryGetValue(envoy, out var reporter) && create && _reporters.Count < EvidenceLedger.MaxAuthors)
+        {
+            reporter = _reportersByEnvoy[envoy] = new LoadReporter(envoy);
+            _reporters.Add(reporter);
+        }
+        return reporter;
+    }
+
+    /// <summary>Forgets Envoys and observers that have long been silent, now and then.</summary>
+    public void ForgetSilent(Instant now)
+    {
+        if (now - _forgotAt < ForgetEvery)
+        {
+            return;
+        }
+        _forgotAt = now;
+        foreach (var endpoint in Endpoints)
+        {
+            endpoint.Opinions.Forget(now);
+        }
+        _heard.RemoveAll(heard => heard.Observer is { IsOurs: false, IsPresent: false });
+        for (var i = _reporters.Count - 1; i >= 0; i--)
+        {
+            if (now - _reporters[i].ReceivedAt > ReporterExistsFor || now - _reporters[i].BusyAt > IdleReporterExistsFor)
+            {
+                _reportersByEnvoy.Remove(_reporters[i].Envoy);
+                _reporters.RemoveAt(i);
+            }
+        }
+    }
+}
+
+/// <summary>The evidence about one endpoint.</summary>
+internal sealed class EndpointEvidence
+{
+    public OpinionList Opinions { get; } = new();
+
+    /// <summary>The last windows of its traffic; null while it has had none.</summary>
+    public WindowHistory? Windows { get; set; }
+
+    /// <summary>Receipt of the last load report that held an error.</summary>
+    public Instant ErrorReportedAt { get; set; } = Instant.Never;
+
+    /// <summary>The operator's order, which may have expired.</summary>
+    public Override? Override { get; set; }
+}
