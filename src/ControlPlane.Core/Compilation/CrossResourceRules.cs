@@ -25,7 +25,27 @@ public static class CrossResourceRules
         CompiledState after,
         CompiledState before,
         IReadOnlySet<ResourceKey> affected
-    ) => Unresolved(after, affected).Concat(StillNamed(after, before, affected)).Concat(SharedAddresses(desired, affected));
+    ) =>
+        Reserved(after, affected)
+            .Concat(Unresolved(after, affected))
+            .Concat(StillNamed(after, before, affected))
+            .Concat(SharedAddresses(desired, affected));
+
+    /// <summary>The static cluster of our bootstraps, through which a proxy reaches this server: Envoy keeps it and ignores ours without a word.</summary>
+    private const string BootstrapCluster = "xds_cluster";
+
+    private static IEnumerable<CrossResourceProblem> Reserved(CompiledState after, IReadOnlySet<ResourceKey> affected) =>
+        from key in affected
+        where after.OwnerOf(new ResourceReference(ResourceType.Cluster, BootstrapCluster)) == key
+        select new CrossResourceProblem(
+            key,
+            new ValidationProblem(
+                "/metadata/name",
+                "reserved-name",
+                $"'{BootstrapCluster}' is the static cluster of the bootstraps; a proxy would ignore another of that name without a word. Choose another name."
+            ),
+            IsConflict: false
+        );
 
     /// <summary>Names inside messages that no resource has; those of friendly specs are checked as references of the spec.</summary>
     private static IEnumerable<CrossResourceProblem> Unresolved(CompiledState after, IReadOnlySet<ResourceKey> affected) =>

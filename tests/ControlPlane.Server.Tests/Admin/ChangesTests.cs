@@ -88,6 +88,22 @@ public sealed class ChangesTests : IAsyncLifetime
         );
 
     [Fact]
+    public async Task An_upstream_of_the_name_of_the_bootstraps_cluster_is_refused() =>
+        Assert.Contains(
+            (
+                await _api.SendAsync(
+                    HttpMethod.Put,
+                    "/api/v1/upstreams/xds_cluster",
+                    """{"spec":{"endpoints":{"static":[{"address":"127.0.0.1","port":80}]}}}""",
+                    "application/json"
+                )
+            )
+                .Is(422, "invalid")
+                .Errors!.Value,
+            e => e.Code == "reserved-name" && e.Pointer == "/metadata/name"
+        );
+
+    [Fact]
     public async Task Validate_and_diff_write_nothing()
     {
         var valid = await _api.SendAsync(HttpMethod.Post, "/api/v1/validate", Shop, "application/yaml");
