@@ -31,6 +31,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
+    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
+
     private volatile bool _isStopping;
 
     public DiscoveryServer(
@@ -313,6 +315,11 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
                 await Task.Delay(early, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
+
+        // A stream that has been told has yet to say its last word; Kestrel must not stop before. A reader that stalls is not waited for.
+        await Task.WhenAll(streams.Where(stream => stream.HasResponse).Select(stream => stream.Ended))
+            .WaitAsync(LastWords, Time, cancellationToken)
+            .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <inheritdoc/>

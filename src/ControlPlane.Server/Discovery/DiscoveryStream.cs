@@ -25,6 +25,7 @@ internal sealed class DiscoveryStream
     private int _responses;
     private int _placeGivenUp;
     private volatile bool _end;
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _sentNothing;
 
     public DiscoveryStream(DiscoveryServer server, XdsProtocol protocol, ResourceType? onlyType, string peer)
@@ -97,6 +98,12 @@ internal sealed class DiscoveryStream
             _signal.Set();
         }
     }
+
+    /// <summary>Completes when the stream has ended, whoever ended it.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>Whether the stream was sent a response, so that it may be ended (T-12).</summary>
+    public bool HasResponse => Volatile.Read(ref _responses) > 0;
 
     /// <summary>Ends the stream once it has been sent a response: before that the client would count it as a failure (T-12).</summary>
     public void End()
@@ -251,6 +258,8 @@ internal sealed class DiscoveryStream
                 Leave();
                 _view = null;
             }
+
+            _ended.SetResult();
         }
     }
 

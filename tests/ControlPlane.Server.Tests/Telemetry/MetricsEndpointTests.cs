@@ -16,6 +16,7 @@ using Microsoft.Extensions.Logging;
 
 namespace ControlPlane.Server.Tests.Telemetry;
 
+[Collection(nameof(WholeProcess))]
 public sealed class MetricsEndpointTests
 {
     [Fact]
@@ -143,3 +144,7 @@ public sealed class MetricsEndpointTests
             $"No line matches {line} in:{Environment.NewLine}{text}"
         );
 }
+
+/// <summary>Tests that look at the whole process: meters are heard by name, whichever server in it they belong to, so no other test may run beside.</summary>
+[CollectionDefinition(nameof(WholeProcess), DisableParallelization = true)]
+public sealed class WholeProcess;
