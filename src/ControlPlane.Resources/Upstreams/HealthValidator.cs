@@ -74,10 +74,6 @@ internal static class HealthValidator
             ("grpc", check.Grpc is not null),
             ("tcp", check.Tcp is not null)
         );
-        if (spec.IsCentral)
-        {
-            CentralHealthValidator.ValidateTiming(check, pointer, problems);
-        }
         ValidateTiming(check, spec.IsCentral, pointer, problems);
         if (check.Port is { } port)
         {
@@ -117,13 +113,7 @@ internal static class HealthValidator
 
     private static void ValidateTiming(HealthCheckSpec check, bool isCentral, string pointer, ProblemCollector problems)
     {
-        var sound =
-            problems.Positive($"{pointer}/interval", check.Interval)
-            & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
-            & problems.Positive($"{pointer}/timeout", check.Timeout);
-        sound &=
-            problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
-            & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
+        var sound = isCentral ? CentralHealthValidator.HasSoundTiming(check, pointer, problems) : HasSoundTiming(check, pointer, problems);
         if (!sound)
         {
             return;
@@ -166,6 +156,13 @@ internal static class HealthValidator
             );
         }
     }
+
+    private static bool HasSoundTiming(HealthCheckSpec check, string pointer, ProblemCollector problems) =>
+        problems.Positive($"{pointer}/interval", check.Interval)
+        & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
+        & problems.Positive($"{pointer}/timeout", check.Timeout)
+        & problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
+        & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
 
     private static void ValidateHttpCheck(
         UpstreamSpec spec,
