@@ -31,7 +31,7 @@ internal static class CentralHealthValidator
         problems.InRange($"{At}/guards/velocityPercent", health.Guards.VelocityPercent, 1u, 100u);
         problems.InRange($"{At}/guards/massPercent", health.Guards.MassPercent, 1u, 100u);
         Between($"{At}/rampTime", health.RampTime, TimeSpan.Zero, Hour, problems);
-        if (!spec.IsCentral)
+        if (!spec.IsCentral())
         {
             RefuseUnused(health, problems);
         }

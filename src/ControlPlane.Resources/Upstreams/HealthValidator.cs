@@ -13,7 +13,7 @@ internal static class HealthValidator
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
     {
         var health = spec.Health;
-        if (spec.IsCentral && !spec.Endpoints.AreOurs)
+        if (spec.IsCentral() && !spec.Endpoints.AreOurs())
         {
             problems.Error(
                 $"{At}/authority",
@@ -25,7 +25,7 @@ internal static class HealthValidator
         {
             ValidateCheck(spec, health.Checks[i], $"{At}/checks/{i}", problems);
         }
-        if (health.Checks.Length > 1 && !spec.IsCentral)
+        if (health.Checks.Length > 1 && !spec.IsCentral())
         {
             problems.Error(
                 $"{At}/checks",
@@ -55,7 +55,7 @@ internal static class HealthValidator
                 $"With the overprovisioning factor {spec.LoadBalancing.OverprovisioningFactor}, values above {inert} act as {inert} where there is one priority."
             );
         }
-        if (spec.IsCentral && panic > 1)
+        if (spec.IsCentral() && panic > 1)
         {
             problems.Warning(
                 pointer,
@@ -74,7 +74,7 @@ internal static class HealthValidator
             ("grpc", check.Grpc is not null),
             ("tcp", check.Tcp is not null)
         );
-        ValidateTiming(check, spec.IsCentral, pointer, problems);
+        ValidateTiming(check, spec.IsCentral(), pointer, problems);
         if (check.Port is { } port)
         {
             problems.InRange($"{pointer}/port", port, 1, 65535);
@@ -333,7 +333,7 @@ internal static class HealthValidator
                 );
             }
             else if (
-                !spec.IsCentral
+                !spec.IsCentral()
                 && (spec.Health.PanicThresholdPercent ?? HealthSpec.DefaultPanicThresholdPercent) is > 0 and <= 100 and var panic
                 && share > 100 - panic
             )
