@@ -1,6 +1,7 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -79,6 +80,7 @@ public static class ControlPlaneServer
             Path.Combine(options.DataDir, "last-good.jsonl"),
             new HistoryRetention { Age = TimeSpan.FromDays(options.HistoryDays), Revisions = options.HistoryRevisions }
         );
+        builder.Services.AddHealth();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
         builder.AddAdmin();

@@ -42,8 +42,21 @@ public sealed class XdsClient : IDisposable
         new(Open<DiscoveryRequest, DiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
 
     /// <summary>Opens a Delta stream.</summary>
-    public DeltaStream OpenDelta(string nodeId = "test", string service = Ads, string method = "DeltaAggregatedResources") =>
-        new(Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
+    public DeltaStream OpenDelta(
+        string nodeId = "test",
+        string service = Ads,
+        string method = "DeltaAggregatedResources",
+        string? zone = null
+    ) =>
+        new(
+            Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method),
+            new Node
+            {
+                Id = nodeId,
+                Cluster = "test",
+                Locality = zone is null ? null : new Locality { Zone = zone },
+            }
+        );
 
     /// <inheritdoc/>
     public void Dispose() => _channel.Dispose();

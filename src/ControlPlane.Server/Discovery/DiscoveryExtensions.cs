@@ -52,7 +52,7 @@ public static class DiscoveryExtensions
                 RuntimeDiscoveryService.Descriptor,
                 ExtensionConfigDiscoveryService.Descriptor,
                 ClientStatusDiscoveryService.Descriptor,
-                Health.Descriptor
+                Grpc.Health.V1.Health.Descriptor
             )
         );
         services.AddGrpc();
