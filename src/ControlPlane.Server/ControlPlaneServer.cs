@@ -1,6 +1,7 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -81,6 +82,7 @@ public static class ControlPlaneServer
         );
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
+        builder.Services.AddLoadReporting();
         builder.AddAdmin();
         if (options.Demo)
         {
@@ -93,7 +95,7 @@ public static class ControlPlaneServer
         app.UseSecurity();
         app.MapAdmin();
         app.MapMetrics().RequireAuthorization(Access.Read).OnAdminListener();
-        app.MapGroup("").OnXdsListener().MapDiscovery();
+        app.MapGroup("").OnXdsListener().MapDiscovery().MapLoadReporting();
         return app;
     }
 

@@ -1,3 +1,4 @@
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -29,6 +30,7 @@ internal static class TelemetryExtensions
         StoreMetrics.MeterName,
         UpstreamMetrics.MeterName,
         DiscoveryName,
+        LoadReportingMetrics.MeterName,
         "Npgsql",
     ];
 
@@ -56,6 +58,8 @@ internal static class TelemetryExtensions
                     .AddAspNetCoreInstrumentation()
                     .AddRuntimeInstrumentation()
                     .AddView(UpstreamMetrics.Endpoints, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Requests, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Errors, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddPrometheusExporter()
             );
 
