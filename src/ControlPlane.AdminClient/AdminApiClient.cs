@@ -226,10 +226,7 @@ public sealed class AdminApiClient(HttpClient http)
     /// <param name="items">At most <see cref="EvidencePost.MaxItems"/>.</param>
     /// <param name="cancellationToken">Ends the wait for the answer.</param>
     /// <returns>What became of each.</returns>
-    public async Task<EvidenceResult> PostEvidenceAsync(
-        IEnumerable<EvidenceItem> items,
-        CancellationToken cancellationToken = default
-    )
+    public async Task<EvidenceResult> PostEvidenceAsync(IEnumerable<EvidenceItem> items, CancellationToken cancellationToken = default)
     {
         // Durations are texts of their own form, which only the canonical form writes.
         var body = CanonicalForm.WriteRecord(new EvidencePost { Items = [.. items] });

@@ -105,7 +105,12 @@ public abstract record CommandLine
             (o, v) => o with { PeerTlsCert = v }
         ),
         Setting("peer-tls-key", "FILE", "Its private key, PEM.", (o, v) => o with { PeerTlsKey = v }),
-        Setting("peer-client-ca", "FILE", "Authorities that sign the certificates of the servers, PEM.", (o, v) => o with { PeerClientCa = v }),
+        Setting(
+            "peer-client-ca",
+            "FILE",
+            "Authorities that sign the certificates of the servers, PEM.",
+            (o, v) => o with { PeerClientCa = v }
+        ),
         Switch("peer-plaintext", "Allow other servers without TLS beyond loopback.", (o, v) => o with { PeerPlaintext = v }),
         Setting("secret-dir", "FOLDER", "The only folder that file: references of secrets reach into.", (o, v) => o with { SecretDir = v }),
         Setting(
@@ -334,7 +339,10 @@ public abstract record CommandLine
     }
 
     private static bool IsHostAndPort(string value) =>
-        Uri.TryCreate("http://" + value, UriKind.Absolute, out var uri) && uri.Authority == value && uri.Port > 0 && value.Contains(':', StringComparison.Ordinal);
+        Uri.TryCreate("http://" + value, UriKind.Absolute, out var uri)
+        && uri.Authority == value
+        && uri.Port > 0
+        && value.Contains(':', StringComparison.Ordinal);
 
     private static bool IsStore(string value) =>
         (value.StartsWith("sqlite:", StringComparison.Ordinal) && value.Length > "sqlite:".Length)

@@ -1,6 +1,7 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
@@ -80,6 +81,7 @@ public static class ControlPlaneServer
             Path.Combine(options.DataDir, "last-good.jsonl"),
             new HistoryRetention { Age = TimeSpan.FromDays(options.HistoryDays), Revisions = options.HistoryRevisions }
         );
+        builder.Services.AddHealth();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
         builder.Services.AddLoadReporting();
@@ -96,6 +98,7 @@ public static class ControlPlaneServer
         app.MapAdmin();
         app.MapMetrics().RequireAuthorization(Access.Read).OnAdminListener();
         app.MapGroup("").OnXdsListener().MapDiscovery().MapLoadReporting();
+        app.MapHealthPeers();
         return app;
     }
 

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server;
@@ -95,7 +96,7 @@ public sealed record ServerOptions
     public string EffectiveStore => Store ?? "sqlite:" + Path.Combine(DataDir, "controlplane.db");
 
     /// <summary>Whether other servers can be on the same database.</summary>
-    public bool IsShared => !EffectiveStore.StartsWith("sqlite:", StringComparison.OrdinalIgnoreCase);
+    public bool IsShared => StoreFactory.IsShared(EffectiveStore);
 
     /// <summary><see cref="PeerListen"/>, or its default; null where there are no others.</summary>
     public EndPoint? EffectivePeerListen => IsShared ? PeerListen ?? new IPEndPoint(IPAddress.Loopback, 0) : null;

@@ -45,8 +45,21 @@ public sealed class XdsClient : IDisposable
         new(Open<DiscoveryRequest, DiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
 
     /// <summary>Opens a Delta stream.</summary>
-    public DeltaStream OpenDelta(string nodeId = "test", string service = Ads, string method = "DeltaAggregatedResources") =>
-        new(Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
+    public DeltaStream OpenDelta(
+        string nodeId = "test",
+        string service = Ads,
+        string method = "DeltaAggregatedResources",
+        string? zone = null
+    ) =>
+        new(
+            Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method),
+            new Node
+            {
+                Id = nodeId,
+                Cluster = "test",
+                Locality = zone is null ? null : new Locality { Zone = zone },
+            }
+        );
 
     /// <summary>Opens a stream of load reports.</summary>
     /// <param name="nodeId">Who reports; empty sends no node.</param>
@@ -306,12 +319,8 @@ public sealed class LoadReportStream(AsyncDuplexStreamingCall<LoadStatsRequest, 
     /// <summary>What a proxy saw of its requests to a cluster.</summary>
     /// <param name="name">The cluster.</param>
     /// <param name="interval">The time that the counts cover; null does not say.</param>
-    /// <param name="endpoints">Address (an IP address, or a path), port, requests that succeeded, and that failed.</param>
-    public static ClusterStats Cluster(
-        string name,
-        TimeSpan? interval,
-        params IEnumerable<(string Address, int Port, ulong Successes, ulong Errors)> endpoints
-    )
+    /// <param name="endpoints">What became of them.</param>
+    public static ClusterStats Cluster(string name, TimeSpan? interval, params IEnumerable<ReportedEndpoint> endpoints)
     {
         var locality = new UpstreamLocalityStats { Locality = new Locality { Zone = "z" } };
         foreach (var (address, port, successes, errors) in endpoints)
@@ -344,3 +353,10 @@ public sealed class LoadReportStream(AsyncDuplexStreamingCall<LoadStatsRequest, 
         return cluster;
     }
 }
+
+/// <summary>What became of the requests to one endpoint.</summary>
+/// <param name="Address">An IP address, or the path of a Unix domain socket.</param>
+/// <param name="Port">The port.</param>
+/// <param name="Successes">Requests that succeeded.</param>
+/// <param name="Errors">Requests that failed.</param>
+public sealed record ReportedEndpoint(string Address, int Port, ulong Successes, ulong Errors);

@@ -26,7 +26,19 @@ internal static class AdminApi
 
     /// <summary>The words that can follow <c>/api/v1/</c>.</summary>
     public static ImmutableArray<string> Collections { get; } =
-    [.. Kinds.Select(ApiPaths.Collection), "overrides", "evidence", "health", "apply", "validate", "diff", "export", "revisions", "nodes", "watch"];
+    [
+        .. Kinds.Select(ApiPaths.Collection),
+        "overrides",
+        "evidence",
+        "health",
+        "apply",
+        "validate",
+        "diff",
+        "export",
+        "revisions",
+        "nodes",
+        "watch",
+    ];
 
     /// <summary>Adds what the API needs. <see cref="ReadinessCheck"/>s are added by the parts that they are about.</summary>
     public static WebApplicationBuilder AddAdmin(this WebApplicationBuilder builder)

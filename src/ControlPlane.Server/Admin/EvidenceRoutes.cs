@@ -76,7 +76,10 @@ internal static class EvidenceRoutes
                 "unknownEndpoint",
                 $"Upstream/{item.Upstream} has no endpoint '{item.Endpoint}'. GET /api/v1/upstreams/{item.Upstream}/endpoints lists their ids."
             ),
-            EvidenceOutcome.TooManyAuthors => new("tooManyAuthors", "More observers post evidence than the server keeps. Use fewer tokens."),
+            EvidenceOutcome.TooManyAuthors => new(
+                "tooManyAuthors",
+                "More observers post evidence than the server keeps. Use fewer tokens."
+            ),
             _ => throw new InvalidOperationException($"Evidence of others ended as {outcome}."),
         };
 }

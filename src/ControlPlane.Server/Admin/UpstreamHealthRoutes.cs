@@ -132,10 +132,7 @@ internal sealed class UpstreamHealthRoutes(
         }
 
         // What is in memory may not be in the store yet; what is in the store may not be in memory any more.
-        var found = history
-            .Recent()
-            .Where(t => t.Upstream == name && t.At >= from && t.At < to && t.Id < before)
-            .ToDictionary(t => t.Id);
+        var found = history.Recent().Where(t => t.Upstream == name && t.At >= from && t.At < to && t.Id < before).ToDictionary(t => t.Id);
         if (from < history.KeptSince && found.Count <= count)
         {
             foreach (var stored in await store.ListTransitionsAsync(name, from, to, before, count + 1, http.RequestAborted))
@@ -252,12 +249,7 @@ internal sealed class UpstreamHealthRoutes(
             var after = since;
             do
             {
-                page = await store.ListTransitionsAfterAsync(
-                    upstream.Length == 0 ? null : upstream,
-                    after,
-                    ReplayChunk,
-                    cancellationToken
-                );
+                page = await store.ListTransitionsAfterAsync(upstream.Length == 0 ? null : upstream, after, ReplayChunk, cancellationToken);
                 foreach (var stored in page)
                 {
                     missed[after = stored.Id] = StoredHealthJson.ReadTransition(stored.Json);

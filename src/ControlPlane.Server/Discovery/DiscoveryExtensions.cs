@@ -54,7 +54,7 @@ public static class DiscoveryExtensions
                 ExtensionConfigDiscoveryService.Descriptor,
                 ClientStatusDiscoveryService.Descriptor,
                 LoadReportingService.Descriptor,
-                Health.Descriptor
+                Grpc.Health.V1.Health.Descriptor
             )
         );
         services.AddGrpc();

@@ -153,9 +153,7 @@ internal sealed partial class HealthArchive : BackgroundService
 
             foreach (var transition in transitions)
             {
-                _happened.Add(
-                    new StoredTransition(transition.Id, transition.Upstream, transition.At, StoredHealthJson.Write(transition))
-                );
+                _happened.Add(new StoredTransition(transition.Id, transition.Upstream, transition.At, StoredHealthJson.Write(transition)));
             }
         }
 
@@ -163,8 +161,7 @@ internal sealed partial class HealthArchive : BackgroundService
     }
 
     /// <summary>Anything may be new.</summary>
-    public void MarkAll() =>
-        Mark([.. _current.Desired.List(ResourceKind.Upstream).Keys, .. Newest.Keys], [], isFleet: true);
+    public void MarkAll() => Mark([.. _current.Desired.List(ResourceKind.Upstream).Keys, .. Newest.Keys], [], isFleet: true);
 
     /// <summary>Tells everything that is gathered from now on. A follower that does not keep up is ended, by the completion of its channel.</summary>
     /// <returns>Ends it.</returns>
@@ -282,7 +279,10 @@ internal sealed partial class HealthArchive : BackgroundService
         {
             var memories = await _keeper.AskAsync(
                 model =>
-                    names.Select(name => (Name: name, Memory: name == StoredHealthJson.Fleet ? (object)model.Remember() : model.Remember(name)))
+                    names
+                        .Select(name =>
+                            (Name: name, Memory: name == StoredHealthJson.Fleet ? (object)model.Remember() : model.Remember(name))
+                        )
                         .ToList(),
                 cancellationToken
             );
@@ -435,7 +435,13 @@ internal sealed partial class HealthArchive : BackgroundService
             var started = _time.GetTimestamp();
             await WriteFileAsync();
             var pause = _time.GetElapsedTime(started) / FileShare;
-            await Task.Delay(pause < Pause ? Pause : pause > MaxFilePause ? MaxFilePause : pause, _time, cancellationToken);
+            await Task.Delay(
+                pause < Pause ? Pause
+                    : pause > MaxFilePause ? MaxFilePause
+                    : pause,
+                _time,
+                cancellationToken
+            );
         }
     }
 
@@ -476,10 +482,18 @@ internal sealed partial class HealthArchive : BackgroundService
         public ValueTask<bool> WaitAsync(CancellationToken cancellationToken) => _channel.Reader.ReadAsync(cancellationToken);
     }
 
-    [LoggerMessage(8101, LogLevel.Warning, "What is remembered of the health of {Upstreams} upstreams is read from the last-good file: {Reason}")]
+    [LoggerMessage(
+        8101,
+        LogLevel.Warning,
+        "What is remembered of the health of {Upstreams} upstreams is read from the last-good file: {Reason}"
+    )]
     private partial void LogRecalledFromFile(int upstreams, string reason);
 
-    [LoggerMessage(8102, LogLevel.Error, "What was remembered of the health of {Upstream} cannot be read, and it is decided about anew: {Reason}")]
+    [LoggerMessage(
+        8102,
+        LogLevel.Error,
+        "What was remembered of the health of {Upstream} cannot be read, and it is decided about anew: {Reason}"
+    )]
     private partial void LogUnreadable(string upstream, string reason);
 
     [LoggerMessage(8103, LogLevel.Warning, "Verdicts go on, and are written down when the store is back: {Reason}")]

@@ -1,10 +1,10 @@
+using System.Text.Json;
 using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health.Wire;
 using ControlPlane.Server.Storage;
 using Grpc.Core;
-using System.Text.Json;
 
 namespace ControlPlane.Server.Health;
 
@@ -50,7 +50,8 @@ internal sealed class HealthPeerServer(
             var deposed = leadership.ChangeAsync(role);
             await await Task.WhenAny(telling, listening, deposed);
         }
-        catch (Exception e) when (ending.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
+        catch (Exception e)
+            when (ending.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
         {
             // The other server went away, or this one does.
         }

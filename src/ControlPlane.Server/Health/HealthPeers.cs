@@ -94,9 +94,7 @@ internal sealed partial class HealthPeers : BackgroundService
             var request = new RecordEvidenceRequest { Leader = connection.Role.Server };
             request.Evidence.AddRange(evidence.Select(PeerMessages.Of));
             var response = await connection.Client.RecordEvidenceAsync(request, Options(CallTimeout, cancellationToken));
-            return response.Outcomes.Count == evidence.Count
-                ? [.. response.Outcomes.Select(o => Enum.Parse<EvidenceOutcome>(o))]
-                : default;
+            return response.Outcomes.Count == evidence.Count ? [.. response.Outcomes.Select(o => Enum.Parse<EvidenceOutcome>(o))] : default;
         }
         catch (RpcException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -148,7 +146,10 @@ internal sealed partial class HealthPeers : BackgroundService
                 }
             }
 
-            retry = _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter ? FirstRetry : retry * 2 < LastRetry ? retry * 2 : LastRetry;
+            retry =
+                _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter ? FirstRetry
+                : retry * 2 < LastRetry ? retry * 2
+                : LastRetry;
             await Task.WhenAny(Task.Delay(retry, _time, stoppingToken), _leadership.ChangeAsync(role));
         }
     }
@@ -157,10 +158,7 @@ internal sealed partial class HealthPeers : BackgroundService
     {
         using var connection = Connect(role);
         using var call = connection.Client.Follow(cancellationToken: cancellationToken);
-        await call.RequestStream.WriteAsync(
-            new FollowRequest { Leader = role.Server, Follower = _leadership.ServerId },
-            cancellationToken
-        );
+        await call.RequestStream.WriteAsync(new FollowRequest { Leader = role.Server, Follower = _leadership.ServerId }, cancellationToken);
         Volatile.Write(ref _connection, connection);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var telling = TellAsync(call.RequestStream, stop.Token);
@@ -263,7 +261,10 @@ internal sealed partial class HealthPeers : BackgroundService
                 },
                 Options(index < 0 ? CallTimeout : wait + CallTimeout, cancellationToken)
             );
-            return (true, response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options));
+            return (
+                true,
+                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options)
+            );
         }
         catch (RpcException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -297,7 +298,11 @@ internal sealed partial class HealthPeers : BackgroundService
         public void Dispose() => channel.Dispose();
     }
 
-    [LoggerMessage(8203, LogLevel.Warning, "Server {Server} at {Address}, which decides about health, cannot be followed; the last verdicts stay: {Reason}")]
+    [LoggerMessage(
+        8203,
+        LogLevel.Warning,
+        "Server {Server} at {Address}, which decides about health, cannot be followed; the last verdicts stay: {Reason}"
+    )]
     private partial void LogNotFollowed(string server, string address, string reason);
 
     [LoggerMessage(8204, LogLevel.Information, "Verdicts come from server {Server} at {Address}")]

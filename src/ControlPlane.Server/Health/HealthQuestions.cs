@@ -6,7 +6,14 @@ namespace ControlPlane.Server.Health;
 internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history, HealthLeadership leadership, TimeProvider time)
 {
     /// <summary>Asks the server that decides. Set by who talks to other servers; null if it cannot be asked now.</summary>
-    public Func<string, string?, long, TimeSpan, CancellationToken, Task<(bool IsAnswered, UpstreamHealthView? View)>>? AskElsewhereAsync { get; set; }
+    public Func<
+        string,
+        string?,
+        long,
+        TimeSpan,
+        CancellationToken,
+        Task<(bool IsAnswered, UpstreamHealthView? View)>
+    >? AskElsewhereAsync { get; set; }
 
     /// <summary>Says why an upstream is published as it is; null if no server decides about it.</summary>
     /// <param name="upstream">The upstream.</param>
@@ -45,7 +52,10 @@ internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history
     {
         if (index >= 0)
         {
-            await history.ChangeAsync(upstream, index).WaitAsync(wait, time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await history
+                .ChangeAsync(upstream, index)
+                .WaitAsync(wait, time, cancellationToken)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             cancellationToken.ThrowIfCancellationRequested();
         }
 

@@ -76,7 +76,9 @@ public sealed class RoleTests : IAsyncLifetime
         Assert.Equal(422, (int)posted.StatusCode);
         Assert.Contains("/items", await posted.Content.ReadAsStringAsync(), StringComparison.Ordinal);
 
-        foreach (var (method, path) in ((string, string)[])[("GET", "/api/v1/upstreams"), ("PUT", "/api/v1/upstreams/a"), ("GET", "/metrics")])
+        foreach (
+            var (method, path) in ((string, string)[])[("GET", "/api/v1/upstreams"), ("PUT", "/api/v1/upstreams/a"), ("GET", "/metrics")]
+        )
         {
             using var answer = await SendAsync(new HttpMethod(method), path, _checker.Token, method == "PUT" ? Bodies.Upstream() : null);
             Assert.Equal(403, (int)answer.StatusCode);

@@ -125,7 +125,7 @@ public sealed class OtherServicesTests
     {
         await using var server = await DiscoveryTestServer.StartAsync(ready: false);
         using var client = new XdsClient(server.Address);
-        var health = new Health.HealthClient(client.Invoker);
+        var health = new Grpc.Health.V1.Health.HealthClient(client.Invoker);
         using var watch = health.Watch(new HealthCheckRequest { Service = XdsClient.Ads });
         Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         while (watch.ResponseStream.Current.Status == HealthCheckResponse.Types.ServingStatus.ServiceUnknown)

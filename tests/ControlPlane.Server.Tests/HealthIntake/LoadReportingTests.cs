@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources;
@@ -9,6 +10,7 @@ using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Envoy.Service.LoadStats.V3;
 using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Microsoft.Extensions.DependencyInjection;
 using static ControlPlane.TestKit.LoadReportStream;
@@ -44,7 +46,7 @@ public sealed class LoadReportingTests
             new ResourceKey(ResourceKind.NodeGroup, "others"),
             """{"spec": {"selectors": [{"ids": ["somebody-else"]}]}}"""
         );
-        await PutAsync(host, "theirs", nodeGroup: "others");
+        await PutAsync(host, "theirs", ["10.0.0.9"], nodeGroup: "others");
         using var client = new XdsClient(host.Xds.ToString());
         using var stream = client.OpenLoadReports("grpc-1", sendsAll: false);
 
@@ -68,7 +70,9 @@ public sealed class LoadReportingTests
         {
             using var stream = client.OpenLoadReports($"edge-{i}", zone: $"zone-{i}");
             await stream.BeginAsync();
-            await stream.ReportAsync(Cluster("a", Ten, ("10.0.0.1", 8080, 90, 10), ("10.0.0.2", 8080, (ulong)(20 + i), 0)));
+            await stream.ReportAsync(
+                Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 90, 10), new("10.0.0.2", 8080, (ulong)(20 + i), 0))
+            );
             await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows.Any(r => r.Author == $"edge-{i}"));
         }
 
@@ -94,13 +98,16 @@ public sealed class LoadReportingTests
         );
         await host.Client.PutAsync(
             new ResourceKey(ResourceKind.Endpoint, "a/one"),
-            $$$"""{"spec": {"address": "{{{ours}}}" {{{(port > 0 ? $", \"port\": {port}" : "")}}} }}"""
+            new JsonObject
+            {
+                ["spec"] = new JsonObject { ["address"] = ours, ["port"] = port },
+            }.ToJsonString()
         );
         using var client = new XdsClient(host.Xds.ToString());
         using var stream = client.OpenLoadReports("edge-1");
         await stream.BeginAsync();
 
-        await stream.ReportAsync(Cluster("a", Ten, (reported, reportedPort, 7, 1)));
+        await stream.ReportAsync(Cluster("a", Ten, new ReportedEndpoint(reported, reportedPort, 7, 1)));
 
         var row = Assert.Single(await ReportedAsync(host, "a", "one", rows => rows.Length > 0));
         Assert.Equal("1 of 8 failed", row.Verdict);
@@ -116,11 +123,7 @@ public sealed class LoadReportingTests
                 {
                     Address = "10.0.0.1",
                     Port = 80,
-                    AdditionalAddresses =
-                    [
-                        new() { Address = "2001:db8::1", Port = 80 },
-                        new() { Address = "10.0.0.2", Port = 80 },
-                    ],
+                    AdditionalAddresses = [new() { Address = "2001:db8::1", Port = 80 }, new() { Address = "10.0.0.2", Port = 80 }],
                 }
             ),
             ("two", new() { Address = "10.0.0.2", Port = 80 }),
@@ -145,9 +148,9 @@ public sealed class LoadReportingTests
         await first.BeginAsync();
         await second.BeginAsync();
 
-        await first.ReportAsync(Cluster("a", Ten, ("10.0.0.1", 8080, 10, 0)));
+        await first.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 10, 0)));
         await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows is [{ Verdict: "0 of 10 failed" }]);
-        await second.ReportAsync(Cluster("a", Ten, ("10.0.0.1", 8080, 20, 5)));
+        await second.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 20, 5)));
         await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows is [{ Verdict: "5 of 25 failed" }]);
     }
 
@@ -159,7 +162,7 @@ public sealed class LoadReportingTests
         using var client = new XdsClient(host.Xds.ToString());
         using var stream = client.OpenLoadReports("edge-1");
         await stream.BeginAsync();
-        await stream.ReportAsync(Cluster("a", Ten, ("10.0.0.1", 8080, 10, 0)));
+        await stream.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 10, 0)));
         await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows.Length == 1);
 
         // An Envoy 1.36 leaves out a locality that refuses everything, and a busy cluster then looks like an idle one.
@@ -179,7 +182,7 @@ public sealed class LoadReportingTests
             new ResourceKey(ResourceKind.NodeGroup, "others"),
             """{"spec": {"selectors": [{"ids": ["somebody-else"]}]}}"""
         );
-        await PutAsync(host, "theirs", nodeGroup: "others");
+        await PutAsync(host, "theirs", ["10.0.0.9"], nodeGroup: "others");
         using var client = new XdsClient(host.Xds.ToString());
         using var stream = client.OpenLoadReports("edge-1");
         await stream.BeginAsync();
@@ -187,20 +190,20 @@ public sealed class LoadReportingTests
         var withoutEndpoints = new ClusterStats { ClusterName = "a", LoadReportInterval = Ten.ToDuration() };
         withoutEndpoints.UpstreamLocalityStats.Add(new UpstreamLocalityStats { TotalSuccessfulRequests = 5 });
         await stream.ReportAsync(
-            Cluster("none", Ten, ("10.0.0.1", 8080, 1, 0)),
-            Cluster("theirs", Ten, ("10.0.0.9", 8080, 1, 0)),
+            Cluster("none", Ten, new ReportedEndpoint("10.0.0.1", 8080, 1, 0)),
+            Cluster("theirs", Ten, new ReportedEndpoint("10.0.0.9", 8080, 1, 0)),
             withoutEndpoints,
-            Cluster("a", TimeSpan.Zero, ("10.0.0.1", 8080, 1, 0)),
-            Cluster("a", -Ten, ("10.0.0.1", 8080, 1, 0)),
-            Cluster("a", TimeSpan.FromDays(3650), ("10.0.0.1", 8080, 1, 0)),
-            Cluster("a", null, ("10.0.0.1", 8080, 1, 0)),
-            Cluster("a", Ten, Enumerable.Range(0, 10_000).Select(i => ($"10.9.{i / 256}.{i % 256}", 8080, 0ul, 1ul))),
+            Cluster("a", TimeSpan.Zero, new ReportedEndpoint("10.0.0.1", 8080, 1, 0)),
+            Cluster("a", -Ten, new ReportedEndpoint("10.0.0.1", 8080, 1, 0)),
+            Cluster("a", TimeSpan.FromDays(3650), new ReportedEndpoint("10.0.0.1", 8080, 1, 0)),
+            Cluster("a", null, new ReportedEndpoint("10.0.0.1", 8080, 1, 0)),
+            Cluster("a", Ten, Enumerable.Range(0, 10_000).Select(i => new ReportedEndpoint($"10.9.{i / 256}.{i % 256}", 8080, 0, 1))),
             Cluster(
                 "a",
                 Ten,
-                ("10.0.0.1", 8080, unchecked((ulong)-1), 0),
-                ("10.0.0.1", 8080, 0, ulong.MaxValue / 2),
-                ("10.0.0.1", 8080, 90, 3)
+                new("10.0.0.1", 8080, unchecked((ulong)-1), 0),
+                new("10.0.0.1", 8080, 0, ulong.MaxValue / 2),
+                new("10.0.0.1", 8080, 90, 3)
             )
         );
         await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows is [{ Verdict: "3 of 93 failed" }]);
@@ -269,10 +272,10 @@ public sealed class LoadReportingTests
         using var third = client.OpenLoadReports("edge-3");
         Assert.Equal(StatusCode.ResourceExhausted, (await third.EndAsync()).StatusCode);
 
-        await second.ReportAsync(Cluster("a", Ten, Enumerable.Range(0, 10_000).Select(i => ("10.0.0.1", i, 1ul, 0ul))));
+        await second.ReportAsync(Cluster("a", Ten, Enumerable.Range(0, 10_000).Select(i => new ReportedEndpoint("10.0.0.1", i, 1, 0))));
         Assert.Equal(StatusCode.ResourceExhausted, (await second.EndAsync()).StatusCode);
 
-        await first.ReportAsync(Cluster("a", Ten, ("10.0.0.1", 8080, 1, 0)));
+        await first.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 1, 0)));
         await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows.Length == 1);
         using var fourth = client.OpenLoadReports("edge-4");
         await fourth.BeginAsync();
@@ -410,16 +413,31 @@ public sealed class LoadReportingTests
             }
         });
 
-    private static Task PutAsync(ControlPlaneHost host, string name, params string[] addresses) => PutAsync(host, name, null, addresses);
+    private static Task PutAsync(ControlPlaneHost host, string name, params string[] addresses) =>
+        PutAsync(host, name, addresses, nodeGroup: null);
 
-    private static Task PutAsync(ControlPlaneHost host, string name, string? nodeGroup, params string[] addresses) =>
+    private static Task PutAsync(ControlPlaneHost host, string name, string[] addresses, string? nodeGroup) =>
         host.Client.PutAsync(
             new ResourceKey(ResourceKind.Upstream, name),
-            $$$"""
-            {"spec": {"health": {"authority": "central"}, "nodeGroups": [{{{(nodeGroup is null ? "" : $"\"{nodeGroup}\"")}}}], "endpoints": {"source": "static", "static": [
-            {{{string.Join(',', (addresses.Length == 0 ? ["10.0.0.9"] : addresses).Select(a => $"{{\"address\": \"{a}\", \"port\": 8080}}"))}}}
-            ]}}}
-            """
+            new JsonObject
+            {
+                ["spec"] = new JsonObject
+                {
+                    ["health"] = new JsonObject { ["authority"] = "central" },
+                    ["nodeGroups"] = nodeGroup is null ? [] : new JsonArray(nodeGroup),
+                    ["endpoints"] = new JsonObject
+                    {
+                        ["source"] = "static",
+                        ["static"] = new JsonArray([
+                            .. (addresses.Length == 0 ? ["10.0.0.9"] : addresses).Select(a => new JsonObject
+                            {
+                                ["address"] = a,
+                                ["port"] = 8080,
+                            }),
+                        ]),
+                    },
+                },
+            }.ToJsonString()
         );
 
     /// <summary>What was dropped, by reason.</summary>

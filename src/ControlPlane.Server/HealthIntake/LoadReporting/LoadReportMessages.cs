@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Immutable;
+using System.Runtime.InteropServices;
 using System.Text;
 using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
@@ -31,6 +32,7 @@ internal readonly record struct UpstreamLoad(
 );
 
 /// <summary>Counts of what could not be taken of one report.</summary>
+[StructLayout(LayoutKind.Auto)]
 internal struct DroppedLoads
 {
     /// <summary>Clusters that had requests and are no upstreams of ours.</summary>
@@ -77,7 +79,7 @@ internal static class LoadReportMessages
         );
 
     public static Marshaller<LoadStatsResponse> Responses { get; } =
-        Marshallers.Create(
+        Marshallers.Create<LoadStatsResponse>(
             response => response.ToByteArray(),
             _ => throw new NotSupportedException("The server never reads a response.")
         );
@@ -353,6 +355,7 @@ internal static class LoadReportMessages
             : null;
     }
 
+    [StructLayout(LayoutKind.Auto)]
     private struct Counts
     {
         public long Successes;

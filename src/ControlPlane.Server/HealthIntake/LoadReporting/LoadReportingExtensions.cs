@@ -23,7 +23,9 @@ public static class LoadReportingExtensions
         services
             .AddOptions<GrpcServiceOptions<LoadReportingService>>()
             .Configure<IOptions<LoadReportingOptions>>((grpc, reporting) => grpc.MaxReceiveMessageSize = reporting.Value.MaxReportBytes);
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IServiceMethodProvider<LoadReportingService>, LoadReportingService.Methods>());
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IServiceMethodProvider<LoadReportingService>, LoadReportingService.Methods>()
+        );
         return services;
     }
 

@@ -35,8 +35,10 @@ internal sealed class LoadReportingMetrics
             "{entry}",
             "Parts of load reports that were not taken, or not believed in full: clusters, localities and endpoints."
         );
-        foreach (var reason in (KeyValuePair<string, object?>[])
-            [UnknownUpstream, ForeignUpstream, UnknownEndpoint, InvalidCount, InvalidInterval, NoEndpoints, TooMany])
+        foreach (
+            var reason in (KeyValuePair<string, object?>[])
+                [UnknownUpstream, ForeignUpstream, UnknownEndpoint, InvalidCount, InvalidInterval, NoEndpoints, TooMany]
+        )
         {
             _dropped.Add(0, reason);
         }
@@ -82,5 +84,6 @@ internal sealed class LoadReportingMetrics
 
     private static KeyValuePair<string, object?> Reason(string word) => new("reason", word);
 
-    private static Measurement<long> Of(string upstream, long count) => new(count, KeyValuePair.Create<string, object?>("upstream", upstream));
+    private static Measurement<long> Of(string upstream, long count) =>
+        new(count, KeyValuePair.Create<string, object?>("upstream", upstream));
 }

@@ -70,7 +70,8 @@ internal sealed class LoadReportingService(
         {
             throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
         }
-        catch (Exception e) when (ending.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
+        catch (Exception e)
+            when (ending.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
         {
             // The proxy went away, or the server goes: it reports on its next stream all that it counted since its last report.
         }
@@ -142,7 +143,10 @@ internal sealed class LoadReportingService(
         if (node is null or { Id: "" })
         {
             throw new RpcException(
-                new Status(StatusCode.InvalidArgument, "The first request must name its node: node.id is empty, and reports have no author then.")
+                new Status(
+                    StatusCode.InvalidArgument,
+                    "The first request must name its node: node.id is empty, and reports have no author then."
+                )
             );
         }
 

@@ -172,7 +172,8 @@ internal sealed class EndpointAddresses
 
         // An IPv6 address has many spellings; ours is that of .NET.
         Span<char> canonical = stackalloc char[MaxLength];
-        return address.Contains(':')
+        return
+            address.Contains(':')
             && IPAddress.TryParse(address, out var ip)
             && ip.TryFormat(canonical, out var length)
             && _lookup.TryGetValue(Write(key, canonical[..length], port), out id)

@@ -35,7 +35,13 @@ internal sealed partial class SqliteDesiredStateStore
 
                 foreach (var transition in batch.Transitions)
                 {
-                    Run(add, ("@id", transition.Id), ("@upstream", transition.Upstream), ("@at", transition.At), ("@json", transition.Json));
+                    Run(
+                        add,
+                        ("@id", transition.Id),
+                        ("@upstream", transition.Upstream),
+                        ("@at", transition.At),
+                        ("@json", transition.Json)
+                    );
                 }
 
                 transaction.Commit();
