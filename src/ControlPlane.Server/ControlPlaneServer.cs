@@ -108,7 +108,7 @@ public static class ControlPlaneServer
         var options = folder.Options;
         try
         {
-            await using var app = Build(options);
+            await using var app = Build(options, builder => builder.Services.AddDiscoveryWarmUp());
             if (!options.Demo)
             {
                 app.Lifetime.ApplicationStarted.Register(() => Console.WriteLine(FirstSteps.Text(options)));

@@ -123,6 +123,10 @@ public abstract class XdsStream<TRequest, TResponse>(AsyncDuplexStreamingCall<TR
         }
         catch (Exception e) when (e is RpcException or InvalidOperationException)
         {
+            // The write may learn of the end before the headers that tell of it are read.
+            await ((Task)call.ResponseHeadersAsync)
+                .WaitAsync(XdsClient.Patience, TimeProvider.System)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             Assert.True(call.ResponseHeadersAsync.IsCompleted, e.Message);
         }
     }

@@ -102,7 +102,7 @@ internal static class ObjectCompiler
             desired.Children(ResourceKind.Override, name).ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec),
             inputs.Now
         );
-        var verdict = spec.IsCentral ? inputs.Health(name) : null;
+        var verdict = spec.IsCentral() ? inputs.Health(name) : null;
         var isLarge = verdict?.IsLarge ?? before?.IsLarge ?? lifecycle.Endpoints.Length >= UpstreamCompiler.LargeFrom;
         CompiledObject compiled;
         if (before is { IsRejected: false } known && known.ObjectRevision == resource.Revision && known.IsLarge == isLarge)
@@ -135,7 +135,7 @@ internal static class ObjectCompiler
             compiled = compiled with { SpecProblems = compiled.Problems, Resources = [.. compiled.Resources.Take(1)], IsLarge = isLarge };
         }
 
-        if (!spec.Endpoints.AreOurs)
+        if (!spec.Endpoints.AreOurs())
         {
             return compiled;
         }

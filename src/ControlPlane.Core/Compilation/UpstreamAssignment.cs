@@ -141,7 +141,7 @@ internal static class UpstreamAssignment
     private static HealthStatus StatusOf(UpstreamSpec upstream, EndpointStatus status) =>
         status switch
         {
-            EndpointStatus.Active => upstream.IsCentral ? HealthStatus.Healthy : HealthStatus.Unknown,
+            EndpointStatus.Active => upstream.IsCentral() ? HealthStatus.Healthy : HealthStatus.Unknown,
             EndpointStatus.Draining => HealthStatus.Draining,
             EndpointStatus.Unhealthy => HealthStatus.Unhealthy,
             EndpointStatus.Degraded => HealthStatus.Degraded,

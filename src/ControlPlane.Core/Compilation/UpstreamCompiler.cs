@@ -76,7 +76,7 @@ public static class UpstreamCompiler
 
     private static void AddDiscovery(string name, UpstreamSpec spec, Cluster cluster)
     {
-        if (spec.Endpoints.AreOurs)
+        if (spec.Endpoints.AreOurs())
         {
             cluster.Type = Cluster.Types.DiscoveryType.Eds;
             cluster.EdsClusterConfig = new Cluster.Types.EdsClusterConfig { EdsConfig = AdsSource.New() };

@@ -26,7 +26,7 @@ internal static class UpstreamHealth
 
     public static void AddTo(Cluster cluster, UpstreamSpec spec, bool isLarge)
     {
-        if (!spec.IsCentral)
+        if (!spec.IsCentral())
         {
             cluster.HealthChecks.AddRange(spec.Health.Checks.Select(check => Check(check, spec)));
         }
@@ -51,7 +51,7 @@ internal static class UpstreamHealth
     /// <summary>How checks reach one endpoint; null where they go to where requests go and carry a host that the check itself names.</summary>
     public static HealthCheckConfig? EndpointConfig(UpstreamSpec upstream, EndpointSpec endpoint)
     {
-        if (upstream.IsCentral || upstream.Health.Checks is not [var check, ..])
+        if (upstream.IsCentral() || upstream.Health.Checks is not [var check, ..])
         {
             return null;
         }
@@ -214,13 +214,13 @@ internal static class UpstreamHealth
             EnforcingFailurePercentage = Enforced(spec.FailurePercentage),
             EnforcingFailurePercentageLocalOrigin = Enforced(spec.FailurePercentage),
             // What fails requests and passes checks would be back at the next check.
-            SuccessfulActiveHealthCheckUnejectHost = health.Checks.IsEmpty && !upstream.IsCentral ? null : false,
+            SuccessfulActiveHealthCheckUnejectHost = health.Checks.IsEmpty && !upstream.IsCentral() ? null : false,
         };
     }
 
     private static uint DefaultEjectionShare(UpstreamSpec upstream, bool isLarge) =>
         Math.Min(
-            upstream.IsCentral && isLarge ? MaxEjectionPercentOfLarge : DefaultMaxEjectionPercent,
+            upstream.IsCentral() && isLarge ? MaxEjectionPercentOfLarge : DefaultMaxEjectionPercent,
             100 - Math.Max(upstream.Health.MinimumHealthyPercent, PanicThreshold(upstream.Health))
         );
 

@@ -57,7 +57,7 @@ internal static class UpstreamLoadBalancing
         {
             HealthyPanicThreshold = new Percent { Value = UpstreamHealth.PanicThreshold(spec.Health) },
             // An endpoint that was not checked yet is no loss of capacity: it must not push the others towards panic.
-            IgnoreNewHostsUntilFirstHc = !spec.Health.Checks.IsEmpty && !spec.IsCentral,
+            IgnoreNewHostsUntilFirstHc = !spec.Health.Checks.IsEmpty && !spec.IsCentral(),
         };
         var locality = spec.LoadBalancing.Locality;
         switch (locality.Mode)

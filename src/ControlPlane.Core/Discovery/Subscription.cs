@@ -119,9 +119,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         _answerDue = ListsEverything;
         if (IsDelta)
         {
-            _initialVersions = request.InitialVersions is { Count: > 0 } versions
-                ? versions.ToDictionary(pair => ResourceName.Canonical(pair.Key), pair => pair.Value, StringComparer.Ordinal)
-                : null;
+            _initialVersions = request.InitialVersions is { Count: > 0 } versions ? versions : null;
             _answerDue = _initialVersions is not null;
         }
         else
@@ -138,6 +136,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     public int NamedCount => Wildcard ? _named?.Count ?? 0 : _sent.Count;
 
     public IReadOnlyCollection<string> Named => Wildcard ? (IReadOnlyCollection<string>?)_named ?? [] : _sent.Keys;
+
+    /// <summary>Names are about to be added: the table is given its size at once, since most streams ask once and keep it for hours.</summary>
+    public void Expect(int names)
+    {
+        if (!Wildcard && names > 0)
+        {
+            _sent.EnsureCapacity(_sent.Count + names);
+        }
+    }
 
     /// <summary>Adds a name. What exists is sent even if the client was sent it before (D-12, S-16).</summary>
     /// <param name="name">As the client wrote it.</param>
@@ -537,6 +544,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return Send(sent, set, [], missing);
         }
 
+        if (Wildcard && _initialVersions is not null && _base.Count == 0 && _sent.Count == 0 && _resend is null)
+        {
+            return Resume(set, nonces, now, out sent);
+        }
+
         var items = new List<SentItem>();
         var resources = new List<EncodedResource>();
         var removed = new List<string>();
@@ -633,6 +645,54 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
         sent = new SentResponse(nonces.Next(), HeldVersion(), now, whole: null, items, isTrial);
         return Send(sent, whole, resources, removed);
+    }
+
+    /// <summary>
+    /// The first response to a client that says which versions it holds of everything. As a rule it holds all, and so do a thousand others that reconnect at
+    /// once.
+    /// </summary>
+    private ServerResponse Resume(ResourceSet set, NonceSequence nonces, DateTimeOffset now, out SentResponse sent)
+    {
+        var held = _initialVersions!;
+        var items = new List<SentItem>();
+        var resources = new List<EncodedResource>();
+        var known = 0;
+        foreach (var (name, resource) in set.Named)
+        {
+            if (!held.TryGetValue(name, out var version))
+            {
+                resources.Add(resource);
+                items.Add(new SentItem(name, resource, Before: null));
+                continue;
+            }
+
+            known++;
+            if (version != resource.Version)
+            {
+                resources.Add(resource);
+                items.Add(new SentItem(name, resource, EncodedResource.Unknown));
+            }
+        }
+
+        var removed = new List<string>();
+        if (known < held.Count)
+        {
+            foreach (var name in held.Keys)
+            {
+                if (set.Find(name) is null)
+                {
+                    removed.Add(AsWritten(name));
+                    items.Add(new SentItem(name, Content: null, EncodedResource.Unknown));
+                }
+            }
+        }
+
+        resources.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        removed.Sort(StringComparer.Ordinal);
+        _base = set;
+        Settle();
+        sent = new SentResponse(nonces.Next(), set.Digest, now, whole: null, items, isTrial: false);
+        return Send(sent, whole: null, resources, removed);
     }
 
     private void Settle()

@@ -44,6 +44,9 @@ public sealed class ResourceSet
     /// <summary>The resources, in no particular order.</summary>
     public IEnumerable<EncodedResource> Resources => _resources.Values;
 
+    /// <summary>The resources with their canonical names, in no particular order.</summary>
+    internal ImmutableDictionary<string, EncodedResource> Named => _resources;
+
     /// <summary>The set without resources.</summary>
     public static ResourceSet Empty(ResourceType type) =>
         new(type, ImmutableDictionary<string, EncodedResource>.Empty.WithComparers(StringComparer.Ordinal), UInt128.Zero);

@@ -10,14 +10,12 @@ internal static class CentralHealthValidator
     private static readonly TimeSpan Hour = TimeSpan.FromHours(1);
 
     /// <summary>Times of one check of ours.</summary>
-    public static void ValidateTiming(HealthCheckSpec check, string pointer, ProblemCollector problems)
-    {
-        Between($"{pointer}/interval", check.Interval, TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(60), problems);
-        Between($"{pointer}/edgeInterval", check.EdgeInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromSeconds(10), problems);
-        Between($"{pointer}/timeout", check.Timeout, TimeSpan.FromMilliseconds(50), TimeSpan.FromSeconds(10), problems);
-        problems.InRange($"{pointer}/rise", check.Rise, 2u, 10u, "one answer proves nothing");
-        problems.InRange($"{pointer}/fall", check.Fall, 2u, 10u, "one lost packet proves nothing");
-    }
+    public static bool HasSoundTiming(HealthCheckSpec check, string pointer, ProblemCollector problems) =>
+        Between($"{pointer}/interval", check.Interval, TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(60), problems)
+        & Between($"{pointer}/edgeInterval", check.EdgeInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromSeconds(10), problems)
+        & Between($"{pointer}/timeout", check.Timeout, TimeSpan.FromMilliseconds(50), TimeSpan.FromSeconds(10), problems)
+        & problems.InRange($"{pointer}/rise", check.Rise, 2u, 10u, "one answer proves nothing")
+        & problems.InRange($"{pointer}/fall", check.Fall, 2u, 10u, "one lost packet proves nothing");
 
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
     {
@@ -33,7 +31,7 @@ internal static class CentralHealthValidator
         problems.InRange($"{At}/guards/velocityPercent", health.Guards.VelocityPercent, 1u, 100u);
         problems.InRange($"{At}/guards/massPercent", health.Guards.MassPercent, 1u, 100u);
         Between($"{At}/rampTime", health.RampTime, TimeSpan.Zero, Hour, problems);
-        if (!spec.IsCentral)
+        if (!spec.IsCentral())
         {
             RefuseUnused(health, problems);
         }

@@ -21,7 +21,7 @@ public sealed record EndpointsSpec
     public EnvoyDnsSpec Dns { get; init; } = new();
 
     /// <summary>Whether this server knows the endpoints and sends them by EDS; else every proxy resolves names by itself.</summary>
-    public bool AreOurs => Source is not (EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns);
+    public bool AreOurs() => Source is not (EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns);
 }
 
 /// <summary>Where the endpoints of an upstream come from.</summary>

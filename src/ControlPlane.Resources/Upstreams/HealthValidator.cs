@@ -13,7 +13,7 @@ internal static class HealthValidator
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
     {
         var health = spec.Health;
-        if (spec.IsCentral && !spec.Endpoints.AreOurs)
+        if (spec.IsCentral() && !spec.Endpoints.AreOurs())
         {
             problems.Error(
                 $"{At}/authority",
@@ -25,7 +25,7 @@ internal static class HealthValidator
         {
             ValidateCheck(spec, health.Checks[i], $"{At}/checks/{i}", problems);
         }
-        if (health.Checks.Length > 1 && !spec.IsCentral)
+        if (health.Checks.Length > 1 && !spec.IsCentral())
         {
             problems.Error(
                 $"{At}/checks",
@@ -55,7 +55,7 @@ internal static class HealthValidator
                 $"With the overprovisioning factor {spec.LoadBalancing.OverprovisioningFactor}, values above {inert} act as {inert} where there is one priority."
             );
         }
-        if (spec.IsCentral && panic > 1)
+        if (spec.IsCentral() && panic > 1)
         {
             problems.Warning(
                 pointer,
@@ -74,11 +74,7 @@ internal static class HealthValidator
             ("grpc", check.Grpc is not null),
             ("tcp", check.Tcp is not null)
         );
-        if (spec.IsCentral)
-        {
-            CentralHealthValidator.ValidateTiming(check, pointer, problems);
-        }
-        ValidateTiming(check, spec.IsCentral, pointer, problems);
+        ValidateTiming(check, spec.IsCentral(), pointer, problems);
         if (check.Port is { } port)
         {
             problems.InRange($"{pointer}/port", port, 1, 65535);
@@ -117,13 +113,7 @@ internal static class HealthValidator
 
     private static void ValidateTiming(HealthCheckSpec check, bool isCentral, string pointer, ProblemCollector problems)
     {
-        var sound =
-            problems.Positive($"{pointer}/interval", check.Interval)
-            & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
-            & problems.Positive($"{pointer}/timeout", check.Timeout);
-        sound &=
-            problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
-            & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
+        var sound = isCentral ? CentralHealthValidator.HasSoundTiming(check, pointer, problems) : HasSoundTiming(check, pointer, problems);
         if (!sound)
         {
             return;
@@ -166,6 +156,13 @@ internal static class HealthValidator
             );
         }
     }
+
+    private static bool HasSoundTiming(HealthCheckSpec check, string pointer, ProblemCollector problems) =>
+        problems.Positive($"{pointer}/interval", check.Interval)
+        & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
+        & problems.Positive($"{pointer}/timeout", check.Timeout)
+        & problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
+        & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
 
     private static void ValidateHttpCheck(
         UpstreamSpec spec,
@@ -336,7 +333,7 @@ internal static class HealthValidator
                 );
             }
             else if (
-                !spec.IsCentral
+                !spec.IsCentral()
                 && (spec.Health.PanicThresholdPercent ?? HealthSpec.DefaultPanicThresholdPercent) is > 0 and <= 100 and var panic
                 && share > 100 - panic
             )

@@ -53,12 +53,12 @@ public sealed record UpstreamSpec : ResourceSpec, INodeScoped
     public JsonObject? Envoy { get; init; }
 
     /// <summary>Whether the control plane decides the health of the endpoints.</summary>
-    public bool IsCentral => Health.Authority == HealthAuthority.Central;
+    public bool IsCentral() => Health.Authority == HealthAuthority.Central;
 
     /// <summary>A new upstream whose endpoints the server knows is under central health; one that is there stays under whom it is.</summary>
     public override ResourceSpec Settle(ResourceSpec? stored)
     {
-        if (Health.Authority is not null || !Endpoints.AreOurs)
+        if (Health.Authority is not null || !Endpoints.AreOurs())
         {
             return this;
         }

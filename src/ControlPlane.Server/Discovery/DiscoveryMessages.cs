@@ -210,7 +210,7 @@ internal static class DiscoveryMessages
             }
         }
 
-        entries[key] = value;
+        entries[ResourceName.Canonical(key)] = value;
     }
 
     // Field numbers of DiscoveryResponse and DeltaDiscoveryResponse; those of version, resources, type_url and nonce are the same.

@@ -220,7 +220,11 @@ internal sealed class DiscoveryStream
                 if (Compose() is { } response)
                 {
                     var size = DiscoveryMessages.Measure(response, _server.IdentifierLength);
-                    await responses.WriteAsync(response, cancellationToken);
+                    await _server.LargeResponses.WriteAsync(
+                        size,
+                        () => responses.WriteAsync(response, cancellationToken),
+                        cancellationToken
+                    );
                     Sent(response, size);
                     continue;
                 }

@@ -434,8 +434,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     {
         var known = _followed.GetValueOrDefault(name);
         if (
-            desired.Find(new ResourceKey(ResourceKind.Upstream, name))
-            is not { Manifest.Spec: UpstreamSpec { IsCentral: true } spec } resource
+            desired.Find(new ResourceKey(ResourceKind.Upstream, name)) is not { Manifest.Spec: UpstreamSpec spec } resource
+            || !spec.IsCentral()
         )
         {
             return Forget(name);

@@ -309,7 +309,7 @@ internal sealed class ChangePlan
                 Fault(index, "/metadata/name", "endpoint-not-found", $"Upstream/{resource.Key.Parent} has no endpoint {resource.Key.Id}.");
             }
             else if (
-                !spec.IsCentral
+                !spec.IsCentral()
                 && resource.Manifest.Spec is OverrideSpec { Action: OverrideAction.ForceHealthy or OverrideAction.Freeze } order
             )
             {

@@ -51,13 +51,13 @@ internal sealed class UpstreamMetrics : IHostedService
         foreach (var (name, upstream) in desired.List(ResourceKind.Upstream))
         {
             var spec = (UpstreamSpec)upstream.Manifest.Spec;
-            if (!spec.Endpoints.AreOurs)
+            if (!spec.Endpoints.AreOurs())
             {
                 // Only the proxies know what the names resolve to.
                 continue;
             }
 
-            if (spec.IsCentral && _health.CountsOf(name) is { } counts)
+            if (spec.IsCentral() && _health.CountsOf(name) is { } counts)
             {
                 yield return Of(name, "new", counts.New);
                 yield return Of(name, "up", counts.Up);

@@ -429,7 +429,8 @@ internal sealed class HealthWorld : IAsyncDisposable
                 lock (_lock)
                 {
                     var wanted = world.Host.Services.GetRequiredService<CurrentSnapshots>().Of(node)[ResourceType.Endpoints].Find(Upstream);
-                    if (wanted is not null && wanted.Version == _version)
+                    // Of one that is deleted Envoy is told by the cluster's removal.
+                    if (wanted is null || wanted.Version == _version)
                     {
                         return;
                     }
