@@ -68,6 +68,12 @@ internal sealed partial class HealthPeers : BackgroundService
         keeper.Peers = this;
     }
 
+    /// <summary>Whether the server that decides was heard within the last seconds.</summary>
+    public bool IsFollowing =>
+        Volatile.Read(ref _followed) is { Length: > 0 } followed
+        && followed == _leadership.Role.Server
+        && _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter;
+
     /// <summary>Tells evidence to the server that decides. Never waits: what does not fit is dropped.</summary>
     public void Tell(IReadOnlyList<HealthEvidence> evidence)
     {
@@ -215,7 +221,7 @@ internal sealed partial class HealthPeers : BackgroundService
 
     private async Task<bool> IsAliveAsync(HealthRole role, CancellationToken cancellationToken)
     {
-        if (Volatile.Read(ref _followed) == role.Server && _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter)
+        if (role == _leadership.Role && IsFollowing)
         {
             return true;
         }
