@@ -1,3 +1,6 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
@@ -7,9 +10,13 @@ using Microsoft.Extensions.DependencyInjection;
 namespace ControlPlane.Server.Tests.Health;
 
 /// <summary>Several servers on one PostgreSQL: one decides, all publish the same. On a database server of this class alone, since it is stopped.</summary>
-public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<PostgresFixture>
+public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<PostgresFixture>, IDisposable
 {
+    private readonly Backends _backends = new();
+
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(40);
+
+    public void Dispose() => _backends.Dispose();
 
     [Fact]
     public async Task One_server_decides_on_what_both_hear_and_both_publish_it()
@@ -26,7 +33,9 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         using var xds = new XdsClient(follower.Xds.ToString());
         using var stream = xds.OpenLoadReports("edge-1");
         await stream.BeginAsync();
-        await stream.ReportAsync(LoadReportStream.Cluster("a", TimeSpan.FromSeconds(10), new ReportedEndpoint("10.0.0.2", 8080, 20, 1)));
+        await stream.ReportAsync(
+            LoadReportStream.Cluster("a", TimeSpan.FromSeconds(10), new ReportedEndpoint("127.0.0.1", _backends.Port(2), 20, 1))
+        );
 
         await UntilAsync(leader, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
         await UntilAsync(follower, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
@@ -37,14 +46,14 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
                 _ => host.Client.HealthAsync("a"),
                 h => h.Endpoints[1].Traffic.Evidence.Length == 1
             );
-            Assert.Equal("external/local", Assert.Single(health.Endpoints[0].Active.Evidence).Author);
+            Assert.Contains(health.Endpoints[0].Active.Evidence, e => e is { Author: "external/local", Class: "refused" });
             Assert.Equal("edge-1", health.Endpoints[1].Traffic.Evidence[0].Author);
             var history = await Eventually.Get(
                 "the transition",
                 _ => host.Client.HealthHistoryAsync("a"),
                 h => h.Items is [{ To: "DOWN" }, ..]
             );
-            Assert.Equal("10.0.0.1:8080", history.Items[0].Endpoint);
+            Assert.Equal(_backends.Id(1), history.Items[0].Endpoint);
         }
     }
 
@@ -99,10 +108,11 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         await first.StartAsync("--store", database);
         await Eventually.True("the first to decide", _ => Task.FromResult(Decides(first)), Patience);
         await second.StartAsync("--store", database);
-        await first.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), Upstream);
+        await first.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        _backends.Stop(1);
         for (var i = 0; i < 5; i++)
         {
-            await first.Client.PostEvidenceAsync([Failure(1)]);
+            await first.Client.PostEvidenceAsync([_backends.Failure(1)]);
         }
 
         await Eventually.True(
@@ -162,18 +172,9 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         Assert.Equal("DOWN", (await third.Client.HealthHistoryAsync("a")).Items[0].To);
     }
 
-    private const string Upstream = """
-        {"spec": {"health": {"authority": "central", "checks": [{"tcp": {}}]}, "endpoints": {"source": "static", "static": [
-        {"address": "10.0.0.1", "port": 8080, "healthCheck": {"disabled": true}},
-        {"address": "10.0.0.2", "port": 8080, "healthCheck": {"disabled": true}},
-        {"address": "10.0.0.3", "port": 8080, "healthCheck": {"disabled": true}},
-        {"address": "10.0.0.4", "port": 8080, "healthCheck": {"disabled": true}},
-        {"address": "10.0.0.5", "port": 8080, "healthCheck": {"disabled": true}}]}}}
-        """;
-
     private static Task<ControlPlaneHost> StartAsync(string database) => ControlPlaneHost.StartAsync(o => o with { Store = database });
 
-    private static Task PutAsync(ControlPlaneHost host) => host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), Upstream);
+    private Task PutAsync(ControlPlaneHost host) => host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
 
     private static Task LeadsAsync(ControlPlaneHost host) =>
         Eventually.True(
@@ -193,26 +194,18 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
             && follower.Services.GetRequiredService<HealthPeers>().IsFollowing;
     }
 
-    private static async Task FailAsync(ControlPlaneHost host, int endpoint)
+    /// <summary>A backend stops, and a checker says so.</summary>
+    private async Task FailAsync(ControlPlaneHost host, int endpoint)
     {
+        _backends.Stop(endpoint);
         for (var i = 0; i < 5; i++)
         {
             await Eventually.True(
                 "the evidence to be taken",
-                async _ => (await host.Client.PostEvidenceAsync([Failure(endpoint)])).Accepted == 1
+                async _ => (await host.Client.PostEvidenceAsync([_backends.Failure(endpoint)])).Accepted == 1
             );
         }
     }
-
-    private static EvidenceItem Failure(int endpoint) =>
-        new()
-        {
-            Upstream = "a",
-            Endpoint = $"10.0.0.{endpoint}:8080",
-            Passed = false,
-            Class = EvidenceClass.Refused,
-            Ttl = TimeSpan.FromMinutes(5),
-        };
 
     /// <summary>Waits until what proxies of a server get says so.</summary>
     private static Task UntilAsync(ControlPlaneHost host, params string[] statuses) =>
@@ -238,5 +231,55 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
             ',',
             assignment["endpoints"]![0]!["lbEndpoints"]!.AsArray().Select(e => (string?)e!["healthStatus"] ?? "UNKNOWN")
         );
+    }
+
+    /// <summary>Five backends that listen, so that whoever tries them finds the same as the test says.</summary>
+    private sealed class Backends : IDisposable
+    {
+        private readonly TcpListener[] _listeners = [.. Enumerable.Range(0, 5).Select(_ => new TcpListener(IPAddress.Loopback, 0))];
+        private readonly int[] _ports;
+
+        public Backends()
+        {
+            Array.ForEach(_listeners, l => l.Start());
+            _ports = [.. _listeners.Select(l => ((IPEndPoint)l.LocalEndpoint).Port).Order()];
+            Array.Sort(_listeners, (a, b) => ((IPEndPoint)a.LocalEndpoint).Port.CompareTo(((IPEndPoint)b.LocalEndpoint).Port));
+        }
+
+        public string Upstream =>
+            new JsonObject
+            {
+                ["spec"] = new JsonObject
+                {
+                    ["health"] = new JsonObject
+                    {
+                        ["authority"] = "central",
+                        ["checks"] = new JsonArray(new JsonObject { ["tcp"] = new JsonObject() }),
+                    },
+                    ["endpoints"] = new JsonObject
+                    {
+                        ["source"] = "static",
+                        ["static"] = new JsonArray([.. _ports.Select(p => new JsonObject { ["address"] = "127.0.0.1", ["port"] = p })]),
+                    },
+                },
+            }.ToJsonString();
+
+        public int Port(int endpoint) => _ports[endpoint - 1];
+
+        public string Id(int endpoint) => $"127.0.0.1:{Port(endpoint)}";
+
+        public void Stop(int endpoint) => _listeners[endpoint - 1].Stop();
+
+        public EvidenceItem Failure(int endpoint) =>
+            new()
+            {
+                Upstream = "a",
+                Endpoint = Id(endpoint),
+                Passed = false,
+                Class = EvidenceClass.Refused,
+                Ttl = TimeSpan.FromMinutes(5),
+            };
+
+        public void Dispose() => Array.ForEach(_listeners, l => l.Dispose());
     }
 }
