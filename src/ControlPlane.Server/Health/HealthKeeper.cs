@@ -48,6 +48,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
     private readonly HashSet<string> _resizing = [];
+    private readonly HashSet<string> _redefined = [];
     private bool _isEvaluationDue;
 
     /// <summary>Creates a keeper that knows no upstream yet.</summary>
@@ -231,6 +232,22 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Brings the model in step with the desired state, and evaluates if something cannot wait or the time has come.</summary>
     private void Settle()
     {
+        DefineTouched();
+        if (_isEvaluationDue || _aggregator.Ledger.IsUrgent)
+        {
+            Evaluate();
+        }
+
+        if (_redefined.Count > 0)
+        {
+            // Also where what is published stayed: compilation must know about whom it was decided.
+            PutVerdictsOn(_redefined);
+            _redefined.Clear();
+        }
+    }
+
+    private void DefineTouched()
+    {
         HashSet<string> touched;
         DesiredState desired;
         lock (_lock)
@@ -242,23 +259,14 @@ internal sealed partial class HealthKeeper : BackgroundService
             }
         }
 
-        var redefined = new List<string>();
         foreach (var name in touched)
         {
             if (Define(name, desired, memory: null))
             {
-                redefined.Add(name);
+                _redefined.Add(name);
                 _isEvaluationDue = true;
             }
         }
-
-        if (_isEvaluationDue || _aggregator.Ledger.IsUrgent)
-        {
-            Evaluate();
-        }
-
-        // Also where what is published stayed: compilation must know about whom it was decided.
-        PutVerdictsOn(redefined);
     }
 
     private void Evaluate()
@@ -353,6 +361,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes
     )
     {
+        // Evidence about an endpoint can be here as soon as the endpoint is.
+        DefineTouched();
         Interlocked.Add(ref _pending, -evidence.Count);
         var results = outcomes is null ? null : ImmutableArray.CreateBuilder<EvidenceOutcome>(evidence.Count);
         foreach (var piece in evidence)
