@@ -2,6 +2,7 @@ using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -83,6 +84,7 @@ public static class ControlPlaneServer
         builder.Services.AddHealth();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
+        builder.Services.AddLoadReporting();
         builder.AddAdmin();
         if (options.Demo)
         {
@@ -95,7 +97,8 @@ public static class ControlPlaneServer
         app.UseSecurity();
         app.MapAdmin();
         app.MapMetrics().RequireAuthorization(Access.Read).OnAdminListener();
-        app.MapGroup("").OnXdsListener().MapDiscovery();
+        app.MapGroup("").OnXdsListener().MapDiscovery().MapLoadReporting();
+        app.MapHealthPeers();
         return app;
     }
 

@@ -76,7 +76,7 @@ internal static class ObjectCompiler
             Owner = resource.Key,
             ObjectRevision = resource.Revision,
             NodeGroups = GroupsOf(resource),
-            Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode()],
+            Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode(problems.Problems)],
             References = compiled is null ? before?.References ?? [] : compiled.References,
             Extensions = compiled is null ? before?.Extensions ?? [] : compiled.Extensions,
             IsRejected = compiled is null,
@@ -166,7 +166,7 @@ internal static class ObjectCompiler
                     overlay: null,
                     found
                 )!
-                .Encode();
+                .Encode(found.Problems);
     }
 
     private static ImmutableArray<string> GroupsOf(StoredResource resource) =>

@@ -1,3 +1,4 @@
+using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using Envoy.Config.Cluster.V3;
@@ -59,7 +60,7 @@ internal static class UpstreamHealth
         var port = own?.Port ?? check.Port;
         var config = new HealthCheckConfig
         {
-            Hostname = own?.Hostname ?? UnnamedHost(check, upstream.Tls, endpoint) ?? "",
+            Hostname = own?.Hostname ?? CheckDefaults.UnnamedHost(check, upstream.Tls, endpoint) ?? "",
             DisableActiveHealthCheck = own?.Disabled ?? false,
         };
         if (own?.Address is { } address)
@@ -71,28 +72,6 @@ internal static class UpstreamHealth
             config.PortValue = (uint)(port ?? 0);
         }
         return config.CalculateSize() == 0 ? null : config;
-    }
-
-    /// <summary>The host of a check that names none, where the SNI is none either or the endpoint has its own.</summary>
-    private static string? UnnamedHost(HealthCheckSpec check, UpstreamTlsSpec? tls, EndpointSpec endpoint)
-    {
-        if (check is not ({ Http: { Host: null } } or { Grpc: { Authority: null } }))
-        {
-            return null;
-        }
-        if (endpoint.Hostname is { } hostname)
-        {
-            return hostname;
-        }
-        if (tls?.Sni is not null)
-        {
-            return null;
-        }
-        if (NetworkAddress.IsUnix(endpoint.Address))
-        {
-            return "localhost";
-        }
-        return NetworkAddress.TryParseIp(endpoint.Address, out _) ? NetworkAddress.Join(endpoint.Address, endpoint.Port) : endpoint.Address;
     }
 
     private static HealthCheck Check(HealthCheckSpec spec, UpstreamSpec upstream)
@@ -114,11 +93,12 @@ internal static class UpstreamHealth
             // Until a cluster's first request these replace all others. By default 60 s: a proxy that is idle would learn of a death after minutes.
             NoTrafficInterval = interval,
             NoTrafficHealthyInterval = interval,
+            ReuseConnection = spec.ReuseConnection,
         };
         var sni = upstream.Tls?.Sni ?? "";
         if (spec.Http is { } http)
         {
-            var codec = http.Codec ?? Codec(upstream.Protocol);
+            var codec = CheckDefaults.Codec(http, upstream.Protocol);
             check.HttpHealthCheck = HttpCheck(http, codec, sni);
             check.TlsOptions = TlsOptions(upstream, codec);
         }
@@ -134,15 +114,11 @@ internal static class UpstreamHealth
         return check;
     }
 
-    /// <summary>What a check speaks where it does not say so. Envoy would speak HTTP/1.1 to every cluster, and cannot negotiate.</summary>
-    private static CheckCodec Codec(UpstreamProtocol protocol) =>
-        protocol is UpstreamProtocol.Http2 or UpstreamProtocol.Grpc ? CheckCodec.Http2 : CheckCodec.Http1;
-
-    /// <summary>What the check offers by ALPN: only what it speaks, or a server that prefers the other would answer in that.</summary>
+    /// <summary>What the check offers by ALPN, where that is not what requests offer.</summary>
     private static HealthCheck.Types.TlsOptions? TlsOptions(UpstreamSpec upstream, CheckCodec codec) =>
         upstream.Tls is null || !upstream.Tls.Alpn.IsEmpty
             ? null
-            : new HealthCheck.Types.TlsOptions { AlpnProtocols = { codec == CheckCodec.Http2 ? "h2" : "http/1.1" } };
+            : new HealthCheck.Types.TlsOptions { AlpnProtocols = { CheckDefaults.Alpn(upstream, codec) } };
 
     private static HealthCheck.Types.HttpHealthCheck HttpCheck(HttpCheckSpec spec, CheckCodec codec, string sni)
     {

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Core.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
@@ -49,7 +50,7 @@ internal static class UpstreamTls
     }
 
     /// <summary>With <see cref="UpstreamProtocol.Auto"/> Envoy's connection pool offers both by itself.</summary>
-    private static string[] Alpn(UpstreamProtocol protocol) =>
+    public static ImmutableArray<string> Alpn(UpstreamProtocol protocol) =>
         protocol switch
         {
             UpstreamProtocol.Http1 => ["http/1.1"],

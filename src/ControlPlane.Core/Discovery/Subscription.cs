@@ -66,6 +66,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
     // Groups of suspects that are to be tried, and the one that is being tried (kinds P and W without a name).
     private Stack<ImmutableArray<string>>? _untried;
+
+    // Names whose content a check of ours doubts: parked until nothing else is under way, then tried one by one. In the company of clusters that warm, the
+    // refusal of one that fails late would never come, and nor would any other answer (O-08).
+    private Queue<string>? _aside;
     private ImmutableArray<string> _trial = [];
     private bool _trialSent;
 
@@ -363,18 +367,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     }
 
     /// <summary>True if <see cref="Compose"/> may have something to send.</summary>
-    public bool HasWork =>
-        !Quiet
-        && (
-            _answerDue
-            || _allDirty
-            || !_dirty.IsEmpty
-            || _dirtyMore is not null
-            || _resend is not null
-            || _repair is not null
-            || _held is not null
-            || (!_trial.IsEmpty && !_trialSent)
-        );
+    public bool HasWork => !Quiet && (HasChanges || _held is not null || (!_trial.IsEmpty && !_trialSent) || IsAsideDue);
+
+    private bool HasChanges =>
+        _answerDue || _allDirty || !_dirty.IsEmpty || _dirtyMore is not null || _resend is not null || _repair is not null;
+
+    private bool IsAsideDue => _aside is not null && _trial.IsEmpty && _unanswered.Count == 0 && !HasChanges;
 
     /// <summary>What the client was sent last of a name; null for nothing.</summary>
     public EncodedResource? SentFor(string name) => _sent.TryGetValue(name, out var sent) ? sent : _base.Find(name);
@@ -512,6 +510,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return null;
         }
 
+        if (IsAsideDue)
+        {
+            TakeAside(Wildcard ? _next ?? _base : current);
+        }
+
         var isTrial = !_trial.IsEmpty && !_trialSent;
         var alone = isTrial && !ListsEverything;
         var set = (Wildcard, alone) switch
@@ -528,6 +531,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             && _sent.Count == 0
             && _initialVersions is null
             && _parked is null
+            && !set.HasDoubted
             && (set.Count > 0 || _answerDue)
         )
         {
@@ -544,7 +548,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return Send(sent, set, [], missing);
         }
 
-        if (Wildcard && _initialVersions is not null && _base.Count == 0 && _sent.Count == 0 && _resend is null)
+        if (Wildcard && _initialVersions is not null && _base.Count == 0 && _sent.Count == 0 && _resend is null && !set.HasDoubted)
         {
             return Resume(set, nonces, now, out sent);
         }
@@ -555,7 +559,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         var differs = false;
         foreach (var name in NamesToCheck(set))
         {
-            if (!IsSubscribed(name))
+            if (!IsSubscribed(name) || IsAside(name, set))
             {
                 continue;
             }
@@ -583,6 +587,14 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
 
             _held?.Remove(name);
+            if (due is { IsDoubted: true } && !same && !wasSent)
+            {
+                Park(new SentItem(name, due, before), refusal: null);
+                (_aside ??= new()).Enqueue(name);
+                SetSent(name, before, set);
+                continue;
+            }
+
             SetSent(name, due, set);
             if ((same && !resend) || ReferenceEquals(due, EncodedResource.Unknown))
             {
@@ -629,7 +641,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 NextTrial(set);
             }
 
-            return null;
+            return IsAsideDue ? Compose(current, gates, nonces, now, out sent) : null;
         }
 
         ResourceSet? whole = null;
@@ -830,6 +842,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         if (error is null)
         {
             var isTrial = response.IsTrial;
+            var gaveUp = _unanswered.Exists(sent =>
+                sent.Nonce <= nonce && sent.Changes.Any(item => !IsSame(item.Before, item.Content) && item.Before is not null)
+            );
             if (IsDelta || nonce != LastNonce)
             {
                 _unanswered.RemoveAt(at);
@@ -851,6 +866,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             if (isTrial)
             {
                 NextTrial(set);
+            }
+
+            if (type == ResourceType.Listener && gaveUp)
+            {
+                // Another listener has let go of something, and an address can be had once.
+                Retry(static (_, text) => text.Contains("address", StringComparison.OrdinalIgnoreCase));
             }
 
             return new Answer(AnswerKind.Ack, type, response.Version)
@@ -955,11 +976,48 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         return [.. blamed];
     }
 
+    /// <summary>Sends content again that the client refused for a reason which may be gone: no proxy comes back to it by itself.</summary>
+    /// <param name="concerns">Whether the reason may be gone, by the content and the client's words.</param>
+    public void Retry(Func<EncodedResource, string, bool> concerns)
+    {
+        foreach (var (name, parked) in _parked ?? [])
+        {
+            if (parked.Refusal is { } refusal && concerns(parked.Content, refusal.Text))
+            {
+                _parked!.Remove(name);
+                (_dirtyMore ??= new(StringComparer.Ordinal)).Add(name);
+            }
+        }
+    }
+
     private bool IsParked(SentItem item) =>
         _parked?.TryGetValue(item.Name, out var parked) == true && IsSame(parked.Content, item.Content) && parked.Refusal is not null;
 
     private void Park(SentItem item, Refusal? refusal) =>
         (_parked ??= new(StringComparer.Ordinal))[item.Name] = new Parked(item.Content!, item.Before, refusal);
+
+    /// <summary>Whether a name's content waits to be tried by itself.</summary>
+    private bool IsAside(string name, ResourceSet set) =>
+        _aside?.Contains(name) == true
+        && _parked?.TryGetValue(name, out var parked) == true
+        && parked.Refusal is null
+        && IsSame(set.Find(name), parked.Content);
+
+    private void TakeAside(ResourceSet set)
+    {
+        while (_trial.IsEmpty && _aside is not null)
+        {
+            _untried = new([
+                [_aside.Dequeue()],
+            ]);
+            if (_aside.Count == 0)
+            {
+                _aside = null;
+            }
+
+            NextTrial(set);
+        }
+    }
 
     /// <summary>Takes the next group of suspects out of the park, so that it is sent.</summary>
     private void NextTrial(ResourceSet set)

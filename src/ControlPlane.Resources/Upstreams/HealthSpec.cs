@@ -238,6 +238,12 @@ public sealed record HealthCheckSpec
 
     /// <summary>The port to check, 1 to 65535; null is the endpoint's own.</summary>
     public int? Port { get; init; }
+
+    /// <summary>
+    /// Whether a connection is kept from check to check. Null leaves it to who checks: proxies keep it, the server makes a new one each time, which also finds endpoints that
+    /// accept no more connections. <c>HealthCheck.reuse_connection</c>.
+    /// </summary>
+    public bool? ReuseConnection { get; init; }
 }
 
 /// <summary>An HTTP health check.</summary>

@@ -3,6 +3,7 @@ using Envoy.Service.Discovery.V3;
 using Envoy.Service.Endpoint.V3;
 using Envoy.Service.Extension.V3;
 using Envoy.Service.Listener.V3;
+using Envoy.Service.LoadStats.V3;
 using Envoy.Service.Route.V3;
 using Envoy.Service.Runtime.V3;
 using Envoy.Service.Secret.V3;
@@ -52,6 +53,7 @@ public static class DiscoveryExtensions
                 RuntimeDiscoveryService.Descriptor,
                 ExtensionConfigDiscoveryService.Descriptor,
                 ClientStatusDiscoveryService.Descriptor,
+                LoadReportingService.Descriptor,
                 Grpc.Health.V1.Health.Descriptor
             )
         );

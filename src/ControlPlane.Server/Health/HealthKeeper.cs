@@ -32,6 +32,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
+    private readonly HealthLeadership _leadership;
     private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
@@ -40,6 +41,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private ImmutableArray<Channel<HealthNews>> _watchers = [];
     private HashSet<string> _touched = [];
     private DesiredState _desired = DesiredState.Empty;
+    private volatile bool _leads;
     private int _pending;
     private int _tickWaits;
 
@@ -56,6 +58,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         CurrentVerdicts verdicts,
         HealthMetrics metrics,
         TimeProvider time,
+        HealthLeadership leadership,
         ILogger<HealthKeeper> logger,
         HealthRecall? recall = null
     )
@@ -64,18 +67,38 @@ internal sealed partial class HealthKeeper : BackgroundService
         _metrics = metrics;
         _time = time;
         _logger = logger;
+        _leadership = leadership;
+        _leads = leadership.Role.Leads;
         _recall = recall;
     }
+
+    /// <summary>Who talks to other servers, which is told the evidence while one of them decides. Set before the first evidence comes.</summary>
+    public HealthPeers? Peers { get; set; }
 
     // ------------------------------------------------------------------------------------------------------------------ doors, for any thread
 
     /// <summary>Takes evidence. Never waits: what does not fit is counted and dropped.</summary>
-    public void Record(IReadOnlyList<HealthEvidence> evidence) => Enqueue(evidence, outcomes: null);
+    public void Record(IReadOnlyList<HealthEvidence> evidence)
+    {
+        if (_leads)
+        {
+            Enqueue(evidence, outcomes: null);
+        }
+        else
+        {
+            Peers?.Tell(evidence);
+        }
+    }
 
     /// <summary>Takes evidence and says what became of each piece, in order.</summary>
     /// <returns>Default if too much is waiting already: nothing was taken, and the author may try again later.</returns>
     public Task<ImmutableArray<EvidenceOutcome>> RecordAsync(IReadOnlyList<HealthEvidence> evidence, CancellationToken cancellationToken)
     {
+        if (!_leads && Peers is { } peers)
+        {
+            return peers.TellAsync(evidence, cancellationToken);
+        }
+
         var outcomes = new TaskCompletionSource<ImmutableArray<EvidenceOutcome>>(TaskCreationOptions.RunContinuationsAsynchronously);
         if (!Enqueue(evidence, outcomes))
         {
@@ -167,6 +190,39 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         _inbox.Writer.TryWrite(static () => { });
     }
+
+    /// <summary>This server begins to decide, from what it published last, or leaves that to another one from now on.</summary>
+    public void Lead(bool leads)
+    {
+        _leads = leads;
+        _inbox.Writer.TryWrite(() => _isEvaluationDue = leads);
+    }
+
+    /// <summary>Puts in force what another server decided, and goes on from there should this one have to decide.</summary>
+    public void Adopt(HealthMemory decided) =>
+        _inbox.Writer.TryWrite(() =>
+        {
+            if (_leads)
+            {
+                return;
+            }
+
+            Settle();
+            DesiredState desired;
+            lock (_lock)
+            {
+                desired = _desired;
+            }
+
+            _aggregator.Restore(decided.Fleet);
+            foreach (var (name, memory) in decided.Upstreams)
+            {
+                Forget(name);
+                Define(name, desired, memory);
+            }
+
+            PutVerdictsOn([.. decided.Upstreams.Keys]);
+        });
 
     /// <summary>
     /// Begins with the first complete state, before it is compiled: whoever was condemned when the last process stopped is still when the first proxy asks. Called once.
@@ -272,6 +328,11 @@ internal sealed partial class HealthKeeper : BackgroundService
     private void Evaluate()
     {
         _isEvaluationDue = false;
+        if (!_leads)
+        {
+            return;
+        }
+
         var now = _time.GetUtcNow();
         var started = _time.GetTimestamp();
         var changes = _aggregator.Evaluate(now);

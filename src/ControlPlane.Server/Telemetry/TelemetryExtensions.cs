@@ -1,3 +1,4 @@
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -30,6 +31,7 @@ internal static class TelemetryExtensions
         UpstreamMetrics.MeterName,
         HealthMetrics.MeterName,
         DiscoveryName,
+        LoadReportingMetrics.MeterName,
         "Npgsql",
     ];
 
@@ -58,6 +60,8 @@ internal static class TelemetryExtensions
                     .AddAspNetCoreInstrumentation()
                     .AddRuntimeInstrumentation()
                     .AddView(UpstreamMetrics.Endpoints, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Requests, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Errors, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddView("upstream.healthy_ratio*", new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddPrometheusExporter()
             );
