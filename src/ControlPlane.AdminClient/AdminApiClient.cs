@@ -182,9 +182,62 @@ public sealed class AdminApiClient(HttpClient http)
     public Task<XdsView> XdsAsync(ResourceKey key, CancellationToken cancellationToken = default) =>
         GetAsync<XdsView>($"{ApiPaths.Of(key)}/xds", cancellationToken);
 
+    /// <summary>Reads why an upstream's endpoints are published as they are.</summary>
+    /// <param name="upstream">The upstream.</param>
+    /// <param name="index">The index of an earlier answer: waits for another one.</param>
+    /// <param name="wait">How long at most; 30 s if not given.</param>
+    /// <param name="zone">As the proxies of this zone see it.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    public Task<UpstreamHealthView> HealthAsync(
+        string upstream,
+        long? index = null,
+        TimeSpan? wait = null,
+        string? zone = null,
+        CancellationToken cancellationToken = default
+    ) =>
+        GetAsync<UpstreamHealthView>(
+            HealthOf(upstream)
+                + Query(("index", index?.ToString()), ("wait", wait is { } time ? DurationText.Format(time) : null), ("zone", zone)),
+            cancellationToken
+        );
+
+    /// <summary>Reads the transitions of an upstream's endpoints, newest first.</summary>
+    public Task<HealthTransitionList> HealthHistoryAsync(
+        string upstream,
+        DateTimeOffset? from = null,
+        DateTimeOffset? to = null,
+        int? limit = null,
+        string? continueToken = null,
+        CancellationToken cancellationToken = default
+    ) =>
+        GetAsync<HealthTransitionList>(
+            HealthOf(upstream)
+                + "/history"
+                + Query(
+                    ("from", from?.ToString("O")),
+                    ("to", to?.ToString("O")),
+                    ("limit", limit?.ToString()),
+                    ("continue", continueToken)
+                ),
+            cancellationToken
+        );
+
+    /// <summary>Says what a checker found about endpoints.</summary>
+    /// <param name="items">At most <see cref="EvidencePost.MaxItems"/>.</param>
+    /// <param name="cancellationToken">Ends the wait for the answer.</param>
+    /// <returns>What became of each.</returns>
+    public async Task<EvidenceResult> PostEvidenceAsync(IEnumerable<EvidenceItem> items, CancellationToken cancellationToken = default)
+    {
+        // Durations are texts of their own form, which only the canonical form writes.
+        var body = CanonicalForm.WriteRecord(new EvidencePost { Items = [.. items] });
+        return await SendAsync<EvidenceResult>(HttpMethod.Post, $"{ApiPaths.Root}/evidence", Manifests(body), null, cancellationToken);
+    }
+
     /// <summary>Reads the proxies.</summary>
     public Task<NodeList> NodesAsync(CancellationToken cancellationToken = default) =>
         GetAsync<NodeList>($"{ApiPaths.Root}/nodes", cancellationToken);
+
+    private static string HealthOf(string upstream) => $"{ApiPaths.Of(new ResourceKey(ResourceKind.Upstream, upstream))}/health";
 
     private async Task<T> GetAsync<T>(string path, CancellationToken cancellationToken)
     {

@@ -35,6 +35,13 @@ public abstract record ResourceSpec
 {
     /// <summary>What this object names elsewhere, with the place where it does so. Used to check references, to refuse deletions and to order publication.</summary>
     public virtual IEnumerable<SpecReference> References() => [];
+
+    /// <summary>
+    /// Settles what the author left open and what must not change by itself later: it is decided when the object is created, stored with it, and kept by writes that
+    /// do not speak of it.
+    /// </summary>
+    /// <param name="stored">The spec that is replaced; null where the object is new.</param>
+    public virtual ResourceSpec Settle(ResourceSpec? stored) => this;
 }
 
 /// <summary>A spec that becomes resources of proxies: it says which.</summary>

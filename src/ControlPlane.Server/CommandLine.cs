@@ -86,6 +86,32 @@ public abstract record CommandLine
             (o, v) => o with { XdsClientCa = v }
         ),
         Switch("xds-plaintext", "Allow xDS without TLS beyond loopback.", (o, v) => o with { XdsPlaintext = v }),
+        Address(
+            "peer-listen",
+            "Where other servers on the same PostgreSQL connect (a free port of 127.0.0.1).",
+            (o, v) => o with { PeerListen = v }
+        ),
+        Setting(
+            "peer-address",
+            "HOST:PORT",
+            "Where the others reach that, if not where it listens (or HOSTNAME:PORT, if that is everywhere).",
+            (o, v) => IsHostAndPort(v) ? o with { PeerAddress = v } : null,
+            "a host and a port such as cp-1.internal:18001"
+        ),
+        Setting(
+            "peer-tls-cert",
+            "FILE",
+            "Certificate chain for other servers, as server and as client, PEM; renewed without a restart.",
+            (o, v) => o with { PeerTlsCert = v }
+        ),
+        Setting("peer-tls-key", "FILE", "Its private key, PEM.", (o, v) => o with { PeerTlsKey = v }),
+        Setting(
+            "peer-client-ca",
+            "FILE",
+            "Authorities that sign the certificates of the servers, PEM.",
+            (o, v) => o with { PeerClientCa = v }
+        ),
+        Switch("peer-plaintext", "Allow other servers without TLS beyond loopback.", (o, v) => o with { PeerPlaintext = v }),
         Setting("secret-dir", "FOLDER", "The only folder that file: references of secrets reach into.", (o, v) => o with { SecretDir = v }),
         Setting(
             "secret-env-prefix",
@@ -235,16 +261,17 @@ public abstract record CommandLine
                     faults.Add($"'{name}' is not a token's name: 1 to 63 letters, digits and - _ . are.");
                 }
 
-                var role = Required("--role", "token create NAME --role read|write");
-                if (role.Length > 0 && role is not ("read" or "write"))
+                var word = Required("--role", $"token create NAME --role {TokenFile.Roles}");
+                var role = TokenFile.ParseRole(word);
+                if (word.Length > 0 && role is null)
                 {
-                    faults.Add($"--role is 'read' or 'write', not '{role}'.");
+                    faults.Add($"--role is one of {TokenFile.Roles}, not '{word}'.");
                 }
 
-                command = new CreateToken(name, role == "write" ? TokenRole.Write : TokenRole.Read);
+                command = new CreateToken(name, role ?? TokenRole.Read);
                 break;
             case ["token", ..]:
-                faults.Add("The command is: token create NAME --role read|write.");
+                faults.Add($"The command is: token create NAME --role {TokenFile.Roles}.");
                 command = new Serve(options);
                 break;
             default:
@@ -292,7 +319,7 @@ public abstract record CommandLine
               controlplane [serve] [OPTIONS]                     run the server
               controlplane backup --to FILE [OPTIONS]            write the store, history included, to a file
               controlplane restore --from FILE [OPTIONS]         read a backup into an empty store
-              controlplane token create NAME --role read|write   make a token and its line for the token file
+              controlplane token create NAME --role ROLE         make a token (ROLE is read, write or evidence) and its line for the token file
 
             Options (a flag, or the environment variable beside it; flags go first; defaults in parentheses):
 
@@ -310,6 +337,12 @@ public abstract record CommandLine
         text.AppendLine("  --help, --version");
         return text.ToString();
     }
+
+    private static bool IsHostAndPort(string value) =>
+        Uri.TryCreate("http://" + value, UriKind.Absolute, out var uri)
+        && uri.Authority == value
+        && uri.Port > 0
+        && value.Contains(':', StringComparison.Ordinal);
 
     private static bool IsStore(string value) =>
         (value.StartsWith("sqlite:", StringComparison.Ordinal) && value.Length > "sqlite:".Length)

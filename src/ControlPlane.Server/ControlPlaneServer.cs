@@ -1,6 +1,8 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -79,8 +81,10 @@ public static class ControlPlaneServer
             Path.Combine(options.DataDir, "last-good.jsonl"),
             new HistoryRetention { Age = TimeSpan.FromDays(options.HistoryDays), Revisions = options.HistoryRevisions }
         );
+        builder.Services.AddHealth();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
+        builder.Services.AddLoadReporting();
         builder.AddAdmin();
         if (options.Demo)
         {
@@ -93,7 +97,8 @@ public static class ControlPlaneServer
         app.UseSecurity();
         app.MapAdmin();
         app.MapMetrics().RequireAuthorization(Access.Read).OnAdminListener();
-        app.MapGroup("").OnXdsListener().MapDiscovery();
+        app.MapGroup("").OnXdsListener().MapDiscovery().MapLoadReporting();
+        app.MapHealthPeers();
         return app;
     }
 
@@ -103,7 +108,7 @@ public static class ControlPlaneServer
         var options = folder.Options;
         try
         {
-            await using var app = Build(options);
+            await using var app = Build(options, builder => builder.Services.AddDiscoveryWarmUp());
             if (!options.Demo)
             {
                 app.Lifetime.ApplicationStarted.Register(() => Console.WriteLine(FirstSteps.Text(options)));

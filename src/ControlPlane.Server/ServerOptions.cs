@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server;
@@ -40,6 +41,27 @@ public sealed record ServerOptions
     /// <summary>The database: <c>sqlite:PATH</c>, a <c>postgres://</c> URL or an Npgsql connection string; null for SQLite in <see cref="DataDir"/>.</summary>
     public string? Store { get; init; }
 
+    /// <summary>
+    /// Where the other servers on the same database connect; null is a free port of loopback, for servers on one machine. A server with a database of its own has no
+    /// others.
+    /// </summary>
+    public EndPoint? PeerListen { get; init; }
+
+    /// <summary>Host and port at which the others reach <see cref="PeerListen"/>; null is where it listens, or this machine's name if that is everywhere.</summary>
+    public string? PeerAddress { get; init; }
+
+    /// <summary>PEM file with the certificate chain that this server shows to others, as a server and as a client; leaf first.</summary>
+    public string? PeerTlsCert { get; init; }
+
+    /// <summary>PEM file with the private key of <see cref="PeerTlsCert"/>.</summary>
+    public string? PeerTlsKey { get; init; }
+
+    /// <summary>PEM file with the authorities that sign the certificates of the other servers.</summary>
+    public string? PeerClientCa { get; init; }
+
+    /// <summary>Allows other servers without TLS on a wider bind than loopback.</summary>
+    public bool PeerPlaintext { get; init; }
+
     /// <summary>Folder for the last-good file and, by default, the database.</summary>
     public string DataDir { get; init; } = "data";
 
@@ -73,12 +95,36 @@ public sealed record ServerOptions
     /// <summary><see cref="Store"/>, or its default.</summary>
     public string EffectiveStore => Store ?? "sqlite:" + Path.Combine(DataDir, "controlplane.db");
 
+    /// <summary>Whether other servers can be on the same database.</summary>
+    public bool IsShared => StoreFactory.IsShared(EffectiveStore);
+
+    /// <summary><see cref="PeerListen"/>, or its default; null where there are no others.</summary>
+    public EndPoint? EffectivePeerListen => IsShared ? PeerListen ?? new IPEndPoint(IPAddress.Loopback, 0) : null;
+
     /// <summary>Everything about the options that forbids a start, as sentences that say what to give; empty if nothing does.</summary>
     public IReadOnlyList<string> Faults()
     {
         var faults = new List<string>();
         Together(faults, ("--admin-tls-cert", AdminTlsCert), ("--admin-tls-key", AdminTlsKey));
         Together(faults, ("--xds-tls-cert", XdsTlsCert), ("--xds-tls-key", XdsTlsKey), ("--xds-client-ca", XdsClientCa));
+        Together(faults, ("--peer-tls-cert", PeerTlsCert), ("--peer-tls-key", PeerTlsKey), ("--peer-client-ca", PeerClientCa));
+        if (PeerListen is not null && !IsShared)
+        {
+            faults.Add("--peer-listen is for servers that share a PostgreSQL, and --store names SQLite. Remove one.");
+        }
+
+        if (PeerPlaintext && PeerTlsCert is not null)
+        {
+            faults.Add("--peer-plaintext and --peer-tls-cert exclude each other. Remove one.");
+        }
+
+        if (EffectivePeerListen is { } peers && !ListenAddress.IsLocal(peers) && PeerTlsCert is null && !PeerPlaintext)
+        {
+            faults.Add(
+                $"--peer-listen {ListenAddress.Format(peers)} is reachable from other machines, so servers must prove who they are: give --peer-tls-cert FILE, --peer-tls-key FILE and --peer-client-ca FILE, or --peer-plaintext on a private network."
+            );
+        }
+
         if (AdminPlaintext && AdminTlsCert is not null)
         {
             faults.Add("--admin-plaintext and --admin-tls-cert exclude each other. Remove one.");

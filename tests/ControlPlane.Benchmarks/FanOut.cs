@@ -15,7 +15,8 @@ namespace ControlPlane.Benchmarks;
 
 /// <summary>
 /// The discovery services over a snapshot in memory, without store and validation: <c>fanout [PORT [ADMIN-PORT]]</c>. A fleet simulator connects to PORT.
-/// <c>POST /fill?clusters=N&amp;endpoints=M</c> makes clusters u00000 …; <c>POST /endpoint?cluster=NAME&amp;weight=W</c> changes the first endpoint of one.
+/// <c>POST /fill?clusters=N&amp;endpoints=M</c> makes clusters u00000 …; <c>POST /endpoint?cluster=NAME&amp;weight=W</c> changes the first endpoint of one;
+/// <c>GET /memory</c> collects all garbage and says how much is alive.
 /// </summary>
 internal static class FanOut
 {
@@ -34,6 +35,7 @@ internal static class FanOut
         var views = new OneView();
         builder.Services.AddSingleton<IViewSource>(views);
         builder.Services.AddDiscovery();
+        builder.Services.AddDiscoveryWarmUp();
         await using var app = builder.Build();
         app.MapDiscovery();
         var snapshots = app.Services.GetRequiredService<CurrentSnapshots>();
@@ -66,6 +68,11 @@ internal static class FanOut
                 );
                 return Results.Ok();
             }
+        );
+        app.MapGet(
+            "/memory",
+            () =>
+                new { live = GC.GetTotalMemory(forceFullCollection: true), committed = GC.GetGCMemoryInfo().TotalCommittedBytes }.ToString()
         );
         await app.RunAsync();
     }

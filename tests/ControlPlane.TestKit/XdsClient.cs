@@ -1,6 +1,9 @@
 using Envoy.Config.Core.V3;
+using Envoy.Config.Endpoint.V3;
 using Envoy.Service.Discovery.V3;
+using Envoy.Service.LoadStats.V3;
 using Google.Protobuf;
+using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Grpc.Net.Client;
 using Xunit;
@@ -42,8 +45,44 @@ public sealed class XdsClient : IDisposable
         new(Open<DiscoveryRequest, DiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
 
     /// <summary>Opens a Delta stream.</summary>
-    public DeltaStream OpenDelta(string nodeId = "test", string service = Ads, string method = "DeltaAggregatedResources") =>
-        new(Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method), new Node { Id = nodeId, Cluster = "test" });
+    public DeltaStream OpenDelta(
+        string nodeId = "test",
+        string service = Ads,
+        string method = "DeltaAggregatedResources",
+        string? zone = null
+    ) =>
+        new(
+            Open<DeltaDiscoveryRequest, DeltaDiscoveryResponse>(service, method),
+            new Node
+            {
+                Id = nodeId,
+                Cluster = "test",
+                Locality = zone is null ? null : new Locality { Zone = zone },
+            }
+        );
+
+    /// <summary>Opens a stream of load reports.</summary>
+    /// <param name="nodeId">Who reports; empty sends no node.</param>
+    /// <param name="zone">Where it stands.</param>
+    /// <param name="sendsAll">Whether it announces, as Envoy does, that it can report about all clusters unasked.</param>
+    public LoadReportStream OpenLoadReports(string nodeId, string zone = "", bool sendsAll = true)
+    {
+        var node = new Node
+        {
+            Id = nodeId,
+            Cluster = "test",
+            Locality = new Locality { Zone = zone },
+        };
+        if (sendsAll)
+        {
+            node.ClientFeatures.Add("envoy.lrs.supports_send_all_clusters");
+        }
+
+        return new LoadReportStream(
+            Open<LoadStatsRequest, LoadStatsResponse>("envoy.service.load_stats.v3.LoadReportingService", "StreamLoadStats"),
+            nodeId.Length == 0 ? null : node
+        );
+    }
 
     /// <inheritdoc/>
     public void Dispose() => _channel.Dispose();
@@ -84,6 +123,10 @@ public abstract class XdsStream<TRequest, TResponse>(AsyncDuplexStreamingCall<TR
         }
         catch (Exception e) when (e is RpcException or InvalidOperationException)
         {
+            // The write may learn of the end before the headers that tell of it are read.
+            await ((Task)call.ResponseHeadersAsync)
+                .WaitAsync(XdsClient.Patience, TimeProvider.System)
+                .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             Assert.True(call.ResponseHeadersAsync.IsCompleted, e.Message);
         }
     }
@@ -257,3 +300,67 @@ public sealed class DeltaStream(AsyncDuplexStreamingCall<DeltaDiscoveryRequest, 
         return request;
     }
 }
+
+/// <summary>A stream of load reports. Like Envoy it sends its node with every message, and first the node alone.</summary>
+public sealed class LoadReportStream(AsyncDuplexStreamingCall<LoadStatsRequest, LoadStatsResponse> call, Node? node)
+    : XdsStream<LoadStatsRequest, LoadStatsResponse>(call)
+{
+    /// <summary>Says who it is, and returns what the server asks for.</summary>
+    public async Task<LoadStatsResponse> BeginAsync()
+    {
+        await SendAsync(new LoadStatsRequest { Node = node });
+        return await NextAsync();
+    }
+
+    /// <summary>Reports about clusters, see <see cref="Cluster"/>.</summary>
+    public Task ReportAsync(params ReadOnlySpan<ClusterStats> clusters)
+    {
+        var request = new LoadStatsRequest { Node = node };
+        request.ClusterStats.AddRange(clusters);
+        return SendAsync(request);
+    }
+
+    /// <summary>What a proxy saw of its requests to a cluster.</summary>
+    /// <param name="name">The cluster.</param>
+    /// <param name="interval">The time that the counts cover; null does not say.</param>
+    /// <param name="endpoints">What became of them.</param>
+    public static ClusterStats Cluster(string name, TimeSpan? interval, params IEnumerable<ReportedEndpoint> endpoints)
+    {
+        var locality = new UpstreamLocalityStats { Locality = new Locality { Zone = "z" } };
+        foreach (var (address, port, successes, errors) in endpoints)
+        {
+            locality.TotalSuccessfulRequests += successes;
+            locality.TotalErrorRequests += errors;
+            locality.TotalIssuedRequests += successes + errors;
+            locality.UpstreamEndpointStats.Add(
+                new UpstreamEndpointStats
+                {
+                    Address = address.StartsWith('/')
+                        ? new Address { Pipe = new Pipe { Path = address } }
+                        : new Address
+                        {
+                            SocketAddress = new SocketAddress { Address = address, PortValue = (uint)port },
+                        },
+                    TotalSuccessfulRequests = successes,
+                    TotalErrorRequests = errors,
+                    TotalIssuedRequests = successes + errors,
+                }
+            );
+        }
+
+        var cluster = new ClusterStats { ClusterName = name, LoadReportInterval = interval?.ToDuration() };
+        if (locality.UpstreamEndpointStats.Count > 0)
+        {
+            cluster.UpstreamLocalityStats.Add(locality);
+        }
+
+        return cluster;
+    }
+}
+
+/// <summary>What became of the requests to one endpoint.</summary>
+/// <param name="Address">An IP address, or the path of a Unix domain socket.</param>
+/// <param name="Port">The port.</param>
+/// <param name="Successes">Requests that succeeded.</param>
+/// <param name="Errors">Requests that failed.</param>
+public sealed record ReportedEndpoint(string Address, int Port, ulong Successes, ulong Errors);

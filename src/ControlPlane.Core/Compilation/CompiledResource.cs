@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Validation;
 using Google.Protobuf;
 
 namespace ControlPlane.Core.Compilation;
@@ -19,8 +20,15 @@ public sealed record CompiledResource(
 )
 {
     /// <summary>The form that goes on the wire.</summary>
-    public EncodedResource Encode() =>
-        EncodedResource.Create(Type, Name, Message, References.Select(r => new ResourceReference(r.Type, r.Name)));
+    /// <param name="problems">What was found in it. Whoever publishes it though a fault is among them has let that past.</param>
+    public EncodedResource Encode(IEnumerable<ValidationProblem> problems) =>
+        EncodedResource.Create(
+            Type,
+            Name,
+            Message,
+            References.Select(r => new ResourceReference(r.Type, r.Name)),
+            problems.Any(p => p.Severity == ProblemSeverity.Error)
+        );
 }
 
 /// <summary>One mention of another xDS resource in a message.</summary>

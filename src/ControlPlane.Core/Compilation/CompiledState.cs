@@ -39,6 +39,13 @@ public sealed record CompiledObject
     /// <summary>Number of endpoints that take new requests, of an upstream whose endpoints are ours; null of anything else.</summary>
     public int? ActiveEndpoints { get; init; }
 
+    /// <summary>Of an upstream: the assignments that proxies of some zones get in place of the one in <see cref="Resources"/>, by zone.</summary>
+    public ImmutableSortedDictionary<string, EncodedResource> ZoneAssignments { get; init; } =
+        ImmutableSortedDictionary<string, EncodedResource>.Empty;
+
+    /// <summary>Of an upstream: what <see cref="UpstreamVerdict.IsLarge"/> its cluster was compiled with.</summary>
+    internal bool? IsLarge { get; init; }
+
     /// <summary>When time alone changes the object: a drain ends, an order expires. Null: never.</summary>
     public DateTimeOffset? NextChangeAt { get; init; }
 }
@@ -46,7 +53,11 @@ public sealed record CompiledObject
 /// <summary>The part of the world outside the desired state that compilation depends on.</summary>
 /// <param name="Now">The time at which drains and orders are judged.</param>
 /// <param name="Secrets">The bytes that a secret's sources hold.</param>
-public sealed record CompilationInputs(DateTimeOffset Now, Func<SecretSpec, SecretMaterial> Secrets);
+public sealed record CompilationInputs(DateTimeOffset Now, Func<SecretSpec, SecretMaterial> Secrets)
+{
+    /// <summary>What the health model has decided about an upstream; null before it has.</summary>
+    public Func<string, UpstreamVerdict?> Health { get; init; } = static _ => null;
+}
 
 /// <summary>
 /// Every object compiled, at one revision. Immutable; <see cref="Recompile"/> does work in proportion to the objects that were touched, whatever the size of the whole.

@@ -27,12 +27,11 @@ public sealed record EndpointLifecycle(ImmutableArray<EndpointState> Endpoints, 
         DateTimeOffset? next = null;
         foreach (var (id, endpoint) in Of(spec, registered))
         {
-            var (status, change) = overrides.TryGetValue(id, out var order)
-                ? Judge(order, spec.Drain.Time, now)
-                : (EndpointStatus.Active, null);
+            var order = overrides.TryGetValue(id, out var given) && !(given.ExpiresAt <= now) ? given : null;
+            var (status, change) = order is null ? (EndpointStatus.Active, null) : Judge(order, spec.Drain.Time, now);
             if (status is { } published)
             {
-                endpoints.Add(new EndpointState(id, endpoint, published));
+                endpoints.Add(new EndpointState(id, endpoint, published) { Order = order?.Action });
             }
             if (change < (next ?? DateTimeOffset.MaxValue))
             {
@@ -42,10 +41,10 @@ public sealed record EndpointLifecycle(ImmutableArray<EndpointState> Endpoints, 
         return new EndpointLifecycle(endpoints.DrainToImmutable(), next);
     }
 
-    /// <summary>The endpoints that the server publishes; none where Envoy resolves them itself.</summary>
-    private static IEnumerable<KeyValuePair<string, EndpointSpec>> Of(
+    /// <summary>The endpoints that the server knows, in the order of their registry; none where Envoy resolves them itself.</summary>
+    internal static IEnumerable<KeyValuePair<string, EndpointSpec>> Of(
         UpstreamSpec spec,
-        IReadOnlyDictionary<string, EndpointSpec> registered
+        IEnumerable<KeyValuePair<string, EndpointSpec>> registered
     ) =>
         spec.Endpoints.Source switch
         {
@@ -56,16 +55,21 @@ public sealed record EndpointLifecycle(ImmutableArray<EndpointState> Endpoints, 
 
     private static (EndpointStatus? Status, DateTimeOffset? NextChange) Judge(OverrideSpec order, TimeSpan drainTime, DateTimeOffset now)
     {
-        if (order.ExpiresAt <= now)
+        switch (order.Action)
         {
-            return (EndpointStatus.Active, null);
+            case OverrideAction.Disable:
+                return (null, order.ExpiresAt);
+            case OverrideAction.ForceUnhealthy:
+                return (EndpointStatus.Unhealthy, order.ExpiresAt);
+            case OverrideAction.Drain:
+                // A start in the future is a clock that ran ahead elsewhere: the order is as good as begun.
+                var drained = order.StartedAt + drainTime;
+                return now < drained
+                    ? (EndpointStatus.Draining, order.ExpiresAt < drained ? order.ExpiresAt : drained)
+                    : (null, order.ExpiresAt);
+            default:
+                // What the endpoint gets is for the health model to say.
+                return (EndpointStatus.Active, order.ExpiresAt);
         }
-        if (order.Action == OverrideAction.Disable)
-        {
-            return (null, order.ExpiresAt);
-        }
-        // A start in the future is a clock that ran ahead elsewhere: the order is as good as begun.
-        var drained = order.StartedAt + drainTime;
-        return now < drained ? (EndpointStatus.Draining, order.ExpiresAt < drained ? order.ExpiresAt : drained) : (null, order.ExpiresAt);
     }
 }

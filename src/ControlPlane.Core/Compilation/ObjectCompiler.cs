@@ -76,7 +76,7 @@ internal static class ObjectCompiler
             Owner = resource.Key,
             ObjectRevision = resource.Revision,
             NodeGroups = GroupsOf(resource),
-            Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode()],
+            Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode(problems.Problems)],
             References = compiled is null ? before?.References ?? [] : compiled.References,
             Extensions = compiled is null ? before?.Extensions ?? [] : compiled.Extensions,
             IsRejected = compiled is null,
@@ -85,7 +85,7 @@ internal static class ObjectCompiler
     }
 
     /// <summary>
-    /// An upstream's cluster depends on its spec alone, so that a change of endpoints compiles the assignment and nothing else.
+    /// An upstream's cluster depends on its spec and its size class alone, so that a change of endpoints or of their health compiles the assignment and nothing else.
     /// </summary>
     private static CompiledObject Upstream(
         StoredResource resource,
@@ -102,9 +102,10 @@ internal static class ObjectCompiler
             desired.Children(ResourceKind.Override, name).ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec),
             inputs.Now
         );
-        var problems = new ProblemCollector();
+        var verdict = spec.IsCentral() ? inputs.Health(name) : null;
+        var isLarge = verdict?.IsLarge ?? before?.IsLarge ?? lifecycle.Endpoints.Length >= UpstreamCompiler.LargeFrom;
         CompiledObject compiled;
-        if (before is { IsRejected: false } known && known.ObjectRevision == resource.Revision)
+        if (before is { IsRejected: false } known && known.ObjectRevision == resource.Revision && known.IsLarge == isLarge)
         {
             compiled = known with { Resources = [known.Resources[0]], Problems = known.SpecProblems };
         }
@@ -114,34 +115,58 @@ internal static class ObjectCompiler
                 resource,
                 before,
                 found =>
-                    MessagePipeline.Complete(ResourceType.Cluster, name, UpstreamCompiler.CompileCluster(name, spec), spec.Envoy, found)
+                    MessagePipeline.Complete(
+                        ResourceType.Cluster,
+                        name,
+                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
+                        spec.Envoy,
+                        found
+                    )
             );
-            compiled = compiled with { SpecProblems = compiled.Problems, Resources = [.. compiled.Resources.Take(1)] };
             if (compiled.IsRejected)
             {
-                return compiled with { Resources = before?.Resources ?? [] };
+                return compiled with
+                {
+                    SpecProblems = compiled.Problems,
+                    ZoneAssignments = before?.ZoneAssignments ?? compiled.ZoneAssignments,
+                };
             }
+
+            compiled = compiled with { SpecProblems = compiled.Problems, Resources = [.. compiled.Resources.Take(1)], IsLarge = isLarge };
         }
 
-        if (spec.Endpoints.Source is not (EndpointSource.Static or EndpointSource.Registration))
+        if (!spec.Endpoints.AreOurs())
         {
             return compiled;
         }
 
-        var assignment = MessagePipeline.Complete(
-            ResourceType.Endpoints,
-            name,
-            UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints),
-            overlay: null,
-            problems
-        )!;
+        var problems = new ProblemCollector();
+        var assignment = Assignment(verdict?.Everyone, problems);
         return compiled with
         {
-            Resources = [compiled.Resources[0], assignment.Encode()],
+            Resources = [compiled.Resources[0], assignment],
+            ZoneAssignments = verdict is null
+                ? ImmutableSortedDictionary<string, EncodedResource>.Empty
+                : verdict.Zones.ToImmutableSortedDictionary(
+                    z => z.Key,
+                    z => Assignment(z.Value, new ProblemCollector()),
+                    StringComparer.Ordinal
+                ),
             Problems = [.. compiled.SpecProblems, .. problems.Problems],
             ActiveEndpoints = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active),
             NextChangeAt = lifecycle.NextChange,
         };
+
+        EncodedResource Assignment(VerdictView? view, ProblemCollector found) =>
+            MessagePipeline
+                .Complete(
+                    ResourceType.Endpoints,
+                    name,
+                    UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints, view),
+                    overlay: null,
+                    found
+                )!
+                .Encode(found.Problems);
     }
 
     private static ImmutableArray<string> GroupsOf(StoredResource resource) =>

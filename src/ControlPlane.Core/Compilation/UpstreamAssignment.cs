@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Endpoint.V3;
@@ -15,9 +16,16 @@ internal static class UpstreamAssignment
 
     private const uint DefaultOverprovisioningFactor = 140;
 
+    private const double FactorScale = 100;
+
     private static readonly LocalitySpec Unnamed = new();
 
-    public static ClusterLoadAssignment Of(string name, UpstreamSpec spec, IReadOnlyList<EndpointState> endpoints)
+    public static ClusterLoadAssignment Of(
+        string name,
+        UpstreamSpec spec,
+        IReadOnlyList<EndpointState> endpoints,
+        ImmutableSortedDictionary<string, double> localityFactors
+    )
     {
         var assignment = new ClusterLoadAssignment { ClusterName = name };
         if (spec.LoadBalancing.OverprovisioningFactor != DefaultOverprovisioningFactor)
@@ -31,7 +39,7 @@ internal static class UpstreamAssignment
         for (var i = 0; i < priorities.Length; i++)
         {
             // Counted anew: gRPC clients refuse gaps, which appear when the last endpoint of a priority leaves; to Envoy an empty priority is none.
-            assignment.Endpoints.AddRange(Localities(spec, priorities[i], (uint)i));
+            assignment.Endpoints.AddRange(Localities(spec, priorities[i], (uint)i, localityFactors));
         }
         return assignment;
     }
@@ -47,7 +55,12 @@ internal static class UpstreamAssignment
         return result;
     }
 
-    private static List<LocalityLbEndpoints> Localities(UpstreamSpec spec, IEnumerable<EndpointState> endpoints, uint priority)
+    private static List<LocalityLbEndpoints> Localities(
+        UpstreamSpec spec,
+        IEnumerable<EndpointState> endpoints,
+        uint priority,
+        ImmutableSortedDictionary<string, double> factors
+    )
     {
         var localities = new List<LocalityLbEndpoints>();
         var weights = new List<ulong>();
@@ -69,13 +82,13 @@ internal static class UpstreamAssignment
                 },
                 Priority = priority,
             };
-            var endpointWeights = FitTo32Bits([.. ordered.Select(e => (ulong)e.Spec.Weight)]);
+            var endpointWeights = FitTo32Bits([.. ordered.Select(e => e.Share)]);
             for (var i = 0; i < ordered.Length; i++)
             {
                 locality.LbEndpoints.Add(LbEndpoint(spec, ordered[i], endpointWeights[i]));
             }
             localities.Add(locality);
-            weights.Add(Weight(spec, group.Key, ordered));
+            weights.Add(Weight(spec, group.Key, ordered, factors));
         }
         var fitting = FitTo32Bits(weights);
         for (var i = 0; i < localities.Count; i++)
@@ -87,12 +100,33 @@ internal static class UpstreamAssignment
 
     /// <summary>
     /// A locality's weight. gRPC clients need one and always go by it, Envoy only in <see cref="LocalityMode.Weighted"/>: the weights of its endpoints
-    /// together make both spread alike. Draining ones do not count, since they take no share.
+    /// together make both spread alike. Those that take no requests do not count, but where Envoy goes by it: it scales the weight by the healthy share itself.
     /// </summary>
-    private static ulong Weight(UpstreamSpec spec, LocalitySpec locality, IReadOnlyCollection<EndpointState> endpoints) =>
-        spec.LoadBalancing.Locality.Weights.FirstOrDefault(w => w.Locality == locality) is { } listed
-            ? listed.Weight
-            : endpoints.Where(e => e.Status == EndpointStatus.Active).Aggregate(0ul, (sum, e) => sum + e.Spec.Weight);
+    private static ulong Weight(
+        UpstreamSpec spec,
+        LocalitySpec locality,
+        IReadOnlyCollection<EndpointState> endpoints,
+        ImmutableSortedDictionary<string, double> factors
+    )
+    {
+        var isWeighted = spec.LoadBalancing.Locality.Mode == LocalityMode.Weighted;
+        ulong weight;
+        if (spec.LoadBalancing.Locality.Weights.FirstOrDefault(w => w.Locality == locality) is { } listed)
+        {
+            weight = listed.Weight;
+        }
+        else if (isWeighted)
+        {
+            weight = endpoints.Where(e => e.Status != EndpointStatus.Draining).Aggregate(0ul, (sum, e) => sum + e.Spec.Weight);
+        }
+        else
+        {
+            // Shares that were lowered are part of the sum already.
+            return endpoints.Where(e => e.TakesRequests).Aggregate(0ul, (sum, e) => sum + e.Share);
+        }
+        // All localities are scaled alike, so that a factor has an effect on small weights, too.
+        return factors.IsEmpty ? weight : (ulong)Math.Round(weight * FactorScale * factors.GetValueOrDefault(locality.Zone, 1.0));
+    }
 
     /// <summary>Scales weights so that their sum fits into 32 bits, beyond which Envoy's arithmetic overflows and gRPC clients refuse; none becomes 0.</summary>
     private static uint[] FitTo32Bits(List<ulong> weights)
@@ -102,6 +136,17 @@ internal static class UpstreamAssignment
         var divisor = sum <= uint.MaxValue ? 1 : (sum / (uint.MaxValue - (ulong)weights.Count)) + 1;
         return [.. weights.Select(w => (uint)Math.Max(1, w / divisor))];
     }
+
+    /// <summary>Where the proxies decide by themselves, nothing is known of an endpoint that takes requests.</summary>
+    private static HealthStatus StatusOf(UpstreamSpec upstream, EndpointStatus status) =>
+        status switch
+        {
+            EndpointStatus.Active => upstream.IsCentral() ? HealthStatus.Healthy : HealthStatus.Unknown,
+            EndpointStatus.Draining => HealthStatus.Draining,
+            EndpointStatus.Unhealthy => HealthStatus.Unhealthy,
+            EndpointStatus.Degraded => HealthStatus.Degraded,
+            _ => throw new ArgumentOutOfRangeException(nameof(status), status, null),
+        };
 
     private static LbEndpoint LbEndpoint(UpstreamSpec upstream, EndpointState state, uint weight)
     {
@@ -118,7 +163,7 @@ internal static class UpstreamAssignment
         var result = new LbEndpoint
         {
             Endpoint = endpoint,
-            HealthStatus = state.Status == EndpointStatus.Draining ? HealthStatus.Draining : HealthStatus.Unknown,
+            HealthStatus = StatusOf(upstream, state.Status),
             LoadBalancingWeight = weight == 1 ? null : weight,
         };
         if (!spec.Metadata.IsEmpty)

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using ControlPlane.Resources.Upstreams;
 using Envoy.Config.Cluster.V3;
 using Envoy.Config.Core.V3;
@@ -14,10 +15,14 @@ namespace ControlPlane.Core.Compilation;
 /// </summary>
 public static class UpstreamCompiler
 {
+    /// <summary>The number of endpoints from which an upstream counts as large (section 4.6 of the health model).</summary>
+    public const int LargeFrom = 10;
+
     /// <summary>Compiles the cluster of a valid spec; equal specs give equal messages.</summary>
     /// <param name="name">The upstream's name.</param>
     /// <param name="spec">What is wanted.</param>
-    public static Cluster CompileCluster(string name, UpstreamSpec spec)
+    /// <param name="isLarge">Under central health: the upstream has so many endpoints that proxies may eject a smaller share of them.</param>
+    public static Cluster CompileCluster(string name, UpstreamSpec spec, bool isLarge = false)
     {
         var cluster = new Cluster
         {
@@ -50,7 +55,7 @@ public static class UpstreamCompiler
         }
         AddDiscovery(name, spec, cluster);
         UpstreamLoadBalancing.AddTo(cluster, spec);
-        UpstreamHealth.AddTo(cluster, spec);
+        UpstreamHealth.AddTo(cluster, spec, isLarge);
         return cluster;
     }
 
@@ -58,12 +63,20 @@ public static class UpstreamCompiler
     /// <param name="name">The upstream's name.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="endpoints">The endpoints to publish; none gives an empty assignment, which is how Envoy is told that there are none.</param>
-    public static ClusterLoadAssignment CompileAssignment(string name, UpstreamSpec spec, IReadOnlyList<EndpointState> endpoints) =>
-        UpstreamAssignment.Of(name, spec, endpoints);
+    /// <param name="verdict">What the health model makes of them; null where it has not spoken, or is not asked.</param>
+    public static ClusterLoadAssignment CompileAssignment(
+        string name,
+        UpstreamSpec spec,
+        IReadOnlyList<EndpointState> endpoints,
+        VerdictView? verdict = null
+    ) =>
+        verdict is null
+            ? UpstreamAssignment.Of(name, spec, endpoints, ImmutableSortedDictionary<string, double>.Empty)
+            : UpstreamAssignment.Of(name, spec, verdict.LayOver(spec, [.. endpoints]), verdict.LocalityFactors);
 
     private static void AddDiscovery(string name, UpstreamSpec spec, Cluster cluster)
     {
-        if (spec.Endpoints.Source is EndpointSource.Static or EndpointSource.Registration)
+        if (spec.Endpoints.AreOurs())
         {
             cluster.Type = Cluster.Types.DiscoveryType.Eds;
             cluster.EdsClusterConfig = new Cluster.Types.EdsClusterConfig { EdsConfig = AdsSource.New() };

@@ -11,7 +11,7 @@ using HealthCheckConfig = Envoy.Config.Endpoint.V3.Endpoint.Types.HealthCheckCon
 namespace ControlPlane.Core.Compilation;
 
 /// <summary>
-/// Compiles the health block for proxies that judge by themselves. Many of Envoy's own defaults empty an upstream, or notice its death late; every value that has one
+/// Compiles what proxies do about health by themselves: under central health only the reflex that takes a dead endpoint out before the verdict comes. Many of Envoy's own defaults empty an upstream, or notice its death late; every value that has one
 /// is therefore written out.
 /// </summary>
 internal static class UpstreamHealth
@@ -22,19 +22,37 @@ internal static class UpstreamHealth
     /// </summary>
     private const uint DefaultMaxEjectionPercent = 34;
 
-    public static void AddTo(Cluster cluster, UpstreamSpec spec)
+    /// <summary>One in ten of many: enough for a reflex, and little where it is wrong.</summary>
+    private const uint MaxEjectionPercentOfLarge = 10;
+
+    public static void AddTo(Cluster cluster, UpstreamSpec spec, bool isLarge)
     {
-        cluster.HealthChecks.AddRange(spec.Health.Checks.Select(check => Check(check, spec)));
+        if (!spec.IsCentral())
+        {
+            cluster.HealthChecks.AddRange(spec.Health.Checks.Select(check => Check(check, spec)));
+        }
         if (spec.Health.OutlierDetection.Enabled)
         {
-            cluster.OutlierDetection = Outliers(spec.Health);
+            cluster.OutlierDetection = Outliers(spec, isLarge);
         }
     }
+
+    /// <summary>
+    /// The panic threshold. Under central health a proxy spreads over all endpoints only when nothing is left, for example where its own ejection meets a verdict that is
+    /// old because the control plane is away.
+    /// </summary>
+    public static uint PanicThreshold(HealthSpec health) =>
+        health.PanicThresholdPercent
+        ?? (
+            health.Authority != HealthAuthority.Central ? HealthSpec.DefaultPanicThresholdPercent
+            : health.OnTotalFailure == TotalFailureAction.FailFast ? 0u
+            : 1u
+        );
 
     /// <summary>How checks reach one endpoint; null where they go to where requests go and carry a host that the check itself names.</summary>
     public static HealthCheckConfig? EndpointConfig(UpstreamSpec upstream, EndpointSpec endpoint)
     {
-        if (upstream.Health.Checks is not [var check, ..])
+        if (upstream.IsCentral() || upstream.Health.Checks is not [var check, ..])
         {
             return null;
         }
@@ -141,8 +159,9 @@ internal static class UpstreamHealth
     private static HealthCheck.Types.Payload Payload(PayloadSpec spec) =>
         new() { Text = spec.Hex?.ToLowerInvariant() ?? Convert.ToHexStringLower(ByteString.CopyFromUtf8(spec.Text ?? "").Span) };
 
-    private static OutlierDetection Outliers(HealthSpec health)
+    private static OutlierDetection Outliers(UpstreamSpec upstream, bool isLarge)
     {
+        var health = upstream.Health;
         var spec = health.OutlierDetection;
         return new OutlierDetection
         {
@@ -150,7 +169,7 @@ internal static class UpstreamHealth
             BaseEjectionTime = spec.BaseEjectionTime.ToDuration(),
             MaxEjectionTime = spec.MaxEjectionTime.ToDuration(),
             MaxEjectionTimeJitter = (spec.BaseEjectionTime / 3).ToDuration(),
-            MaxEjectionPercent = spec.MaxEjectionPercent ?? DefaultEjectionShare(health),
+            MaxEjectionPercent = spec.MaxEjectionPercent ?? DefaultEjectionShare(upstream, isLarge),
             AlwaysEjectOneHost = false,
             // A connection that the endpoint refuses and an answer that it gives are different things, and are counted apart.
             SplitExternalLocalOriginErrors = true,
@@ -171,12 +190,15 @@ internal static class UpstreamHealth
             EnforcingFailurePercentage = Enforced(spec.FailurePercentage),
             EnforcingFailurePercentageLocalOrigin = Enforced(spec.FailurePercentage),
             // What fails requests and passes checks would be back at the next check.
-            SuccessfulActiveHealthCheckUnejectHost = health.Checks.IsEmpty ? null : false,
+            SuccessfulActiveHealthCheckUnejectHost = health.Checks.IsEmpty && !upstream.IsCentral() ? null : false,
         };
     }
 
-    private static uint DefaultEjectionShare(HealthSpec health) =>
-        Math.Min(DefaultMaxEjectionPercent, 100 - Math.Max(health.MinimumHealthyPercent, health.PanicThresholdPercent));
+    private static uint DefaultEjectionShare(UpstreamSpec upstream, bool isLarge) =>
+        Math.Min(
+            upstream.IsCentral() && isLarge ? MaxEjectionPercentOfLarge : DefaultMaxEjectionPercent,
+            100 - Math.Max(upstream.Health.MinimumHealthyPercent, PanicThreshold(upstream.Health))
+        );
 
     private static uint Enforced(object? detector) => detector is null ? 0u : 100u;
 }

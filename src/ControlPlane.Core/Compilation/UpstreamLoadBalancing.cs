@@ -55,9 +55,9 @@ internal static class UpstreamLoadBalancing
     {
         var common = new CommonLbConfig
         {
-            HealthyPanicThreshold = new Percent { Value = spec.Health.PanicThresholdPercent },
+            HealthyPanicThreshold = new Percent { Value = UpstreamHealth.PanicThreshold(spec.Health) },
             // An endpoint that was not checked yet is no loss of capacity: it must not push the others towards panic.
-            IgnoreNewHostsUntilFirstHc = !spec.Health.Checks.IsEmpty,
+            IgnoreNewHostsUntilFirstHc = !spec.Health.Checks.IsEmpty && !spec.IsCentral(),
         };
         var locality = spec.LoadBalancing.Locality;
         switch (locality.Mode)

@@ -37,7 +37,8 @@ public sealed record ClientRequest
     /// <summary>Delta: <c>resource_names_unsubscribe</c>.</summary>
     public ImmutableArray<string> Unsubscribed { get; init; } = [];
 
-    /// <summary>Delta: <c>initial_resource_versions</c>, what the client holds from an earlier stream; null for none.</summary>
+    /// <summary>Delta: <c>initial_resource_versions</c>, what the client holds from an earlier stream, by canonical name
+    /// (<see cref="ResourceName.Canonical"/>); null for none.</summary>
     public IReadOnlyDictionary<string, string>? InitialVersions { get; init; }
 
     /// <summary>Who asks; null where the message carries no node, or the stream knew it already (T-02).</summary>

@@ -16,6 +16,7 @@ internal static class DeltaRequests
             subscription.SubscribeToAll(current);
         }
 
+        subscription.Expect(request.Names.Length);
         foreach (var name in request.Names)
         {
             if (name == "*")

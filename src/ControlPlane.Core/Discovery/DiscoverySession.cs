@@ -121,6 +121,16 @@ public sealed class DiscoverySession : IGates
                 subscription.Notify(change.Before[subscription.Type], change.After[subscription.Type], names);
             }
         }
+
+        var secrets = change.Changes[ResourceType.Secret.Index];
+        if (!secrets.IsEmpty)
+        {
+            _subscriptions[ResourceType.Listener.Index]
+                ?.Retry(
+                    (listener, _) =>
+                        listener.References.Any(r => r.Type == ResourceType.Secret && secrets.Contains(ResourceName.Canonical(r.Name)))
+                );
+        }
     }
 
     /// <summary>The node is to have another snapshot from now on, which need not follow from the one before.</summary>

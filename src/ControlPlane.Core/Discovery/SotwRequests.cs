@@ -34,6 +34,7 @@ internal static class SotwRequests
 
     private static void Replace(IReadOnlyList<string> names, Subscription subscription, ResourceSet current)
     {
+        subscription.Expect(names.Count - subscription.NamedCount);
         foreach (var name in names)
         {
             if (!subscription.IsNamed(ResourceName.Canonical(name)))

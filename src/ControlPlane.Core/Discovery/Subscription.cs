@@ -66,6 +66,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
     // Groups of suspects that are to be tried, and the one that is being tried (kinds P and W without a name).
     private Stack<ImmutableArray<string>>? _untried;
+
+    // Names whose content a check of ours doubts: parked until nothing else is under way, then tried one by one. In the company of clusters that warm, the
+    // refusal of one that fails late would never come, and nor would any other answer (O-08).
+    private Queue<string>? _aside;
     private ImmutableArray<string> _trial = [];
     private bool _trialSent;
 
@@ -119,9 +123,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         _answerDue = ListsEverything;
         if (IsDelta)
         {
-            _initialVersions = request.InitialVersions is { Count: > 0 } versions
-                ? versions.ToDictionary(pair => ResourceName.Canonical(pair.Key), pair => pair.Value, StringComparer.Ordinal)
-                : null;
+            _initialVersions = request.InitialVersions is { Count: > 0 } versions ? versions : null;
             _answerDue = _initialVersions is not null;
         }
         else
@@ -138,6 +140,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     public int NamedCount => Wildcard ? _named?.Count ?? 0 : _sent.Count;
 
     public IReadOnlyCollection<string> Named => Wildcard ? (IReadOnlyCollection<string>?)_named ?? [] : _sent.Keys;
+
+    /// <summary>Names are about to be added: the table is given its size at once, since most streams ask once and keep it for hours.</summary>
+    public void Expect(int names)
+    {
+        if (!Wildcard && names > 0)
+        {
+            _sent.EnsureCapacity(_sent.Count + names);
+        }
+    }
 
     /// <summary>Adds a name. What exists is sent even if the client was sent it before (D-12, S-16).</summary>
     /// <param name="name">As the client wrote it.</param>
@@ -356,18 +367,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     }
 
     /// <summary>True if <see cref="Compose"/> may have something to send.</summary>
-    public bool HasWork =>
-        !Quiet
-        && (
-            _answerDue
-            || _allDirty
-            || !_dirty.IsEmpty
-            || _dirtyMore is not null
-            || _resend is not null
-            || _repair is not null
-            || _held is not null
-            || (!_trial.IsEmpty && !_trialSent)
-        );
+    public bool HasWork => !Quiet && (HasChanges || _held is not null || (!_trial.IsEmpty && !_trialSent) || IsAsideDue);
+
+    private bool HasChanges =>
+        _answerDue || _allDirty || !_dirty.IsEmpty || _dirtyMore is not null || _resend is not null || _repair is not null;
+
+    private bool IsAsideDue => _aside is not null && _trial.IsEmpty && _unanswered.Count == 0 && !HasChanges;
 
     /// <summary>What the client was sent last of a name; null for nothing.</summary>
     public EncodedResource? SentFor(string name) => _sent.TryGetValue(name, out var sent) ? sent : _base.Find(name);
@@ -505,6 +510,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return null;
         }
 
+        if (IsAsideDue)
+        {
+            TakeAside(Wildcard ? _next ?? _base : current);
+        }
+
         var isTrial = !_trial.IsEmpty && !_trialSent;
         var alone = isTrial && !ListsEverything;
         var set = (Wildcard, alone) switch
@@ -521,6 +531,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             && _sent.Count == 0
             && _initialVersions is null
             && _parked is null
+            && !set.HasDoubted
             && (set.Count > 0 || _answerDue)
         )
         {
@@ -537,13 +548,18 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             return Send(sent, set, [], missing);
         }
 
+        if (Wildcard && _initialVersions is not null && _base.Count == 0 && _sent.Count == 0 && _resend is null && !set.HasDoubted)
+        {
+            return Resume(set, nonces, now, out sent);
+        }
+
         var items = new List<SentItem>();
         var resources = new List<EncodedResource>();
         var removed = new List<string>();
         var differs = false;
         foreach (var name in NamesToCheck(set))
         {
-            if (!IsSubscribed(name))
+            if (!IsSubscribed(name) || IsAside(name, set))
             {
                 continue;
             }
@@ -571,6 +587,14 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
 
             _held?.Remove(name);
+            if (due is { IsDoubted: true } && !same && !wasSent)
+            {
+                Park(new SentItem(name, due, before), refusal: null);
+                (_aside ??= new()).Enqueue(name);
+                SetSent(name, before, set);
+                continue;
+            }
+
             SetSent(name, due, set);
             if ((same && !resend) || ReferenceEquals(due, EncodedResource.Unknown))
             {
@@ -617,7 +641,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 NextTrial(set);
             }
 
-            return null;
+            return IsAsideDue ? Compose(current, gates, nonces, now, out sent) : null;
         }
 
         ResourceSet? whole = null;
@@ -633,6 +657,54 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
         sent = new SentResponse(nonces.Next(), HeldVersion(), now, whole: null, items, isTrial);
         return Send(sent, whole, resources, removed);
+    }
+
+    /// <summary>
+    /// The first response to a client that says which versions it holds of everything. As a rule it holds all, and so do a thousand others that reconnect at
+    /// once.
+    /// </summary>
+    private ServerResponse Resume(ResourceSet set, NonceSequence nonces, DateTimeOffset now, out SentResponse sent)
+    {
+        var held = _initialVersions!;
+        var items = new List<SentItem>();
+        var resources = new List<EncodedResource>();
+        var known = 0;
+        foreach (var (name, resource) in set.Named)
+        {
+            if (!held.TryGetValue(name, out var version))
+            {
+                resources.Add(resource);
+                items.Add(new SentItem(name, resource, Before: null));
+                continue;
+            }
+
+            known++;
+            if (version != resource.Version)
+            {
+                resources.Add(resource);
+                items.Add(new SentItem(name, resource, EncodedResource.Unknown));
+            }
+        }
+
+        var removed = new List<string>();
+        if (known < held.Count)
+        {
+            foreach (var name in held.Keys)
+            {
+                if (set.Find(name) is null)
+                {
+                    removed.Add(AsWritten(name));
+                    items.Add(new SentItem(name, Content: null, EncodedResource.Unknown));
+                }
+            }
+        }
+
+        resources.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        removed.Sort(StringComparer.Ordinal);
+        _base = set;
+        Settle();
+        sent = new SentResponse(nonces.Next(), set.Digest, now, whole: null, items, isTrial: false);
+        return Send(sent, whole: null, resources, removed);
     }
 
     private void Settle()
@@ -770,6 +842,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         if (error is null)
         {
             var isTrial = response.IsTrial;
+            var gaveUp = _unanswered.Exists(sent =>
+                sent.Nonce <= nonce && sent.Changes.Any(item => !IsSame(item.Before, item.Content) && item.Before is not null)
+            );
             if (IsDelta || nonce != LastNonce)
             {
                 _unanswered.RemoveAt(at);
@@ -791,6 +866,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             if (isTrial)
             {
                 NextTrial(set);
+            }
+
+            if (type == ResourceType.Listener && gaveUp)
+            {
+                // Another listener has let go of something, and an address can be had once.
+                Retry(static (_, text) => text.Contains("address", StringComparison.OrdinalIgnoreCase));
             }
 
             return new Answer(AnswerKind.Ack, type, response.Version)
@@ -895,11 +976,48 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         return [.. blamed];
     }
 
+    /// <summary>Sends content again that the client refused for a reason which may be gone: no proxy comes back to it by itself.</summary>
+    /// <param name="concerns">Whether the reason may be gone, by the content and the client's words.</param>
+    public void Retry(Func<EncodedResource, string, bool> concerns)
+    {
+        foreach (var (name, parked) in _parked ?? [])
+        {
+            if (parked.Refusal is { } refusal && concerns(parked.Content, refusal.Text))
+            {
+                _parked!.Remove(name);
+                (_dirtyMore ??= new(StringComparer.Ordinal)).Add(name);
+            }
+        }
+    }
+
     private bool IsParked(SentItem item) =>
         _parked?.TryGetValue(item.Name, out var parked) == true && IsSame(parked.Content, item.Content) && parked.Refusal is not null;
 
     private void Park(SentItem item, Refusal? refusal) =>
         (_parked ??= new(StringComparer.Ordinal))[item.Name] = new Parked(item.Content!, item.Before, refusal);
+
+    /// <summary>Whether a name's content waits to be tried by itself.</summary>
+    private bool IsAside(string name, ResourceSet set) =>
+        _aside?.Contains(name) == true
+        && _parked?.TryGetValue(name, out var parked) == true
+        && parked.Refusal is null
+        && IsSame(set.Find(name), parked.Content);
+
+    private void TakeAside(ResourceSet set)
+    {
+        while (_trial.IsEmpty && _aside is not null)
+        {
+            _untried = new([
+                [_aside.Dequeue()],
+            ]);
+            if (_aside.Count == 0)
+            {
+                _aside = null;
+            }
+
+            NextTrial(set);
+        }
+    }
 
     /// <summary>Takes the next group of suspects out of the park, so that it is sent.</summary>
     private void NextTrial(ResourceSet set)

@@ -27,6 +27,7 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
 
     /// <summary>What happened in this evaluation.</summary>
     public List<HealthTransition> Transitions { get; } = [];
+    public List<GuardActivation> Guards { get; } = [];
 
     /// <summary>Scratch space for shares by zone.</summary>
     public ZoneShares Shares { get; } = new();

@@ -176,6 +176,60 @@ public sealed class HealthAggregator
     public ImmutableArray<PublishedEndpoint> Published(string upstream, string? zone = null) =>
         _byName.TryGetValue(upstream, out var u) ? (u.View(zone) ?? u.Everyone).Published : default;
 
+    /// <summary>All that proxies have of an upstream: for everyone first, then for each zone with a view of its own. Empty before the first evaluation.</summary>
+    public IEnumerable<HealthPublication> PublicationsOf(string upstream)
+    {
+        if (!_byName.TryGetValue(upstream, out var u) || u.Everyone.Published.IsDefault)
+        {
+            yield break;
+        }
+        foreach (var view in u.ZoneViews.Prepend(u.Everyone))
+        {
+            if (!view.Published.IsDefault)
+            {
+                yield return new HealthPublication(u.Name, view.Zone, view.Published, view.LocalityFactors, IsUrgent: false);
+            }
+        }
+    }
+
+    /// <summary>How many endpoints of an upstream stand where, as of the last evaluation; null for an unknown one.</summary>
+    public HealthCounts? CountsOf(string upstream)
+    {
+        if (!_byName.TryGetValue(upstream, out var u))
+        {
+            return null;
+        }
+        const int Draining = (int)HealthState.Probation + 1;
+        const int Disabled = Draining + 1;
+        Span<int> counts = stackalloc int[Disabled + 1];
+        counts.Clear();
+        foreach (var e in u.Endpoints)
+        {
+            counts[
+                e.Order(_fleet.Now) switch
+                {
+                    OverrideOrder.Drain when _fleet.Now < Publication.DrainEnds(u, e) => Draining,
+                    OverrideOrder.Drain or OverrideOrder.Disable => Disabled,
+                    OverrideOrder.ForceUnhealthy => (int)HealthState.Down,
+                    _ => (int)e.State,
+                }
+            ]++;
+        }
+        return new HealthCounts
+        {
+            New = counts[(int)HealthState.New],
+            Up = counts[(int)HealthState.Up],
+            Suspect = counts[(int)HealthState.Suspect],
+            Down = counts[(int)HealthState.Down],
+            Probation = counts[(int)HealthState.Probation],
+            Draining = counts[Draining],
+            Disabled = counts[Disabled],
+        };
+    }
+
+    /// <summary>How many observers' FAILs do not count now.</summary>
+    public int QuarantinedObservers => Ledger.Observers.Count(o => o is { IsQuarantined: true, IsPresent: true });
+
     /// <summary>Why an upstream is published as it is; null for an unknown one.</summary>
     /// <param name="upstream">The upstream.</param>
     /// <param name="zone">The zone of a proxy, which may have a view of its own; null is everyone.</param>
@@ -372,12 +426,16 @@ public sealed class HealthAggregator
 
         public HealthChanges Finish(FleetHealth fleet)
         {
-            if (_publications.Count + _incidents.Count + Observers.Count + fleet.Transitions.Count == 0)
+            if (_publications.Count + _incidents.Count + Observers.Count + fleet.Transitions.Count + fleet.Guards.Count == 0)
             {
                 return HealthChanges.None;
             }
-            var changes = new HealthChanges(_publications.ToImmutable(), [.. fleet.Transitions], [.. Observers], _incidents.ToImmutable());
+            var changes = new HealthChanges(_publications.ToImmutable(), [.. fleet.Transitions], [.. Observers], _incidents.ToImmutable())
+            {
+                Guards = [.. fleet.Guards],
+            };
             fleet.Transitions.Clear();
+            fleet.Guards.Clear();
             return changes;
         }
     }

@@ -16,6 +16,9 @@ public sealed record HealthChanges(
 {
     /// <summary>Nothing changed.</summary>
     public static HealthChanges None { get; } = new([], [], [], []);
+
+    /// <summary>Guards that began to keep an endpoint routable.</summary>
+    public ImmutableArray<GuardActivation> Guards { get; init; } = [];
 }
 
 /// <summary>The endpoints of an upstream as proxies are to have them.</summary>
@@ -31,6 +34,43 @@ public sealed record HealthPublication(
     ImmutableSortedDictionary<string, double> LocalityFactors,
     bool IsUrgent
 );
+
+/// <summary>A guard keeps a condemned endpoint routable that no guard, or another one, kept before.</summary>
+/// <param name="Upstream">The upstream.</param>
+/// <param name="Zone">The zone whose view it is; null is everyone.</param>
+/// <param name="Endpoint">The endpoint's id.</param>
+/// <param name="At">When.</param>
+/// <param name="Guard">Which.</param>
+public sealed record GuardActivation(string Upstream, string? Zone, string Endpoint, DateTimeOffset At, HealthGuard Guard);
+
+/// <summary>How many endpoints of an upstream stand where. Those that an operator took out are not counted by their state.</summary>
+public sealed record HealthCounts
+{
+    /// <summary>Never passed a check.</summary>
+    public int New { get; init; }
+
+    /// <summary>Nothing against them.</summary>
+    public int Up { get; init; }
+
+    /// <summary>Something against them, not enough.</summary>
+    public int Suspect { get; init; }
+
+    /// <summary>Condemned by the evidence, or by an operator's order.</summary>
+    public int Down { get; init; }
+
+    /// <summary>Back from DOWN.</summary>
+    public int Probation { get; init; }
+
+    /// <summary>Draining by an operator's order.</summary>
+    public int Draining { get; init; }
+
+    /// <summary>Left out by an operator's order.</summary>
+    public int Disabled { get; init; }
+
+    /// <summary>Share of those that nothing takes out, of all that no operator took out; null without any.</summary>
+    public double? HealthyRatio =>
+        New + Up + Suspect + Down + Probation is > 0 and var all ? (double)(Up + Suspect + Probation) / all : null;
+}
 
 /// <summary>A step of an endpoint's state machine.</summary>
 /// <param name="Upstream">The upstream.</param>

@@ -473,6 +473,11 @@ internal sealed class Publication(FleetHealth fleet)
                 _u.IsUnsettled = true;
             }
             _u.IsUnsettled |= entry.Guard == HealthGuard.Velocity;
+            if (entry.Guard != entry.GuardBefore && entry.Guard != HealthGuard.None)
+            {
+                fleet.Guards.Add(new GuardActivation(_u.Name, _view.Zone, e.Target.Id, fleet.Now.ToTime()!.Value, entry.Guard));
+            }
+            entry.GuardBefore = entry.Guard;
         }
     }
 

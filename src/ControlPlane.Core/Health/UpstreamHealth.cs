@@ -237,6 +237,9 @@ internal struct ViewEntry
     /// <summary>4.9: the guard that keeps it routable.</summary>
     public HealthGuard Guard;
 
+    /// <summary>The guard of the evaluation before.</summary>
+    public HealthGuard GuardBefore;
+
     /// <summary>4.8: its share of the full weight, as published.</summary>
     public double Factor;
 

@@ -35,7 +35,8 @@ public sealed class EncodedResource
         int anyAt,
         int payloadAt,
         ImmutableArray<ResourceReference> references,
-        UInt128 digest
+        UInt128 digest,
+        bool isDoubted = false
     )
     {
         Type = type;
@@ -46,6 +47,7 @@ public sealed class EncodedResource
         _payloadAt = payloadAt;
         References = references;
         Digest = digest;
+        IsDoubted = isDoubted;
     }
 
     /// <summary>The resource's type.</summary>
@@ -59,6 +61,12 @@ public sealed class EncodedResource
 
     /// <summary>What the message names: clusters of routes, secrets of clusters and listeners, route tables of listeners. Distinct.</summary>
     public ImmutableArray<ResourceReference> References { get; }
+
+    /// <summary>
+    /// A check of Envoy's rules finds fault with it, and somebody let it past. It is sent to each client by itself, after everything else, so that its refusal
+    /// holds up nothing.
+    /// </summary>
+    public bool IsDoubted { get; }
 
     /// <summary>The serialised message.</summary>
     public ReadOnlyMemory<byte> Payload => _entry.AsMemory(_payloadAt);
@@ -77,11 +85,13 @@ public sealed class EncodedResource
     /// <param name="name">The name inside the message.</param>
     /// <param name="message">The message.</param>
     /// <param name="references">What the message names; duplicates are dropped.</param>
+    /// <param name="isDoubted"><see cref="IsDoubted"/>.</param>
     public static EncodedResource Create(
         ResourceType type,
         string name,
         IMessage message,
-        IEnumerable<ResourceReference>? references = null
+        IEnumerable<ResourceReference>? references = null,
+        bool isDoubted = false
     )
     {
         var payload = Serialize(message);
@@ -122,7 +132,8 @@ public sealed class EncodedResource
             anyAt,
             payloadAt,
             references is null ? [] : [.. references.Distinct()],
-            SetDigest(name, version)
+            SetDigest(name, version),
+            isDoubted
         );
     }
 

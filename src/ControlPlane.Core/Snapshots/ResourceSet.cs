@@ -9,8 +9,11 @@ public sealed class ResourceSet
     private byte[]? _deltaBody;
     private byte[]? _sotwBody;
 
-    private ResourceSet(ResourceType type, ImmutableDictionary<string, EncodedResource> resources, UInt128 digest)
+    private readonly int _doubted;
+
+    private ResourceSet(ResourceType type, ImmutableDictionary<string, EncodedResource> resources, UInt128 digest, int doubted)
     {
+        _doubted = doubted;
         Type = type;
         _resources = resources;
         Digest = digest;
@@ -41,12 +44,18 @@ public sealed class ResourceSet
     /// <summary>Number of resources.</summary>
     public int Count => _resources.Count;
 
+    /// <summary>Whether a resource is <see cref="EncodedResource.IsDoubted"/>.</summary>
+    public bool HasDoubted => _doubted > 0;
+
     /// <summary>The resources, in no particular order.</summary>
     public IEnumerable<EncodedResource> Resources => _resources.Values;
 
+    /// <summary>The resources with their canonical names, in no particular order.</summary>
+    internal ImmutableDictionary<string, EncodedResource> Named => _resources;
+
     /// <summary>The set without resources.</summary>
     public static ResourceSet Empty(ResourceType type) =>
-        new(type, ImmutableDictionary<string, EncodedResource>.Empty.WithComparers(StringComparer.Ordinal), UInt128.Zero);
+        new(type, ImmutableDictionary<string, EncodedResource>.Empty.WithComparers(StringComparer.Ordinal), UInt128.Zero, doubted: 0);
 
     /// <summary>Builds a set from scratch; names must be distinct (V-06).</summary>
     public static ResourceSet Create(ResourceType type, IEnumerable<EncodedResource> resources) => Empty(type).With(resources, []);
@@ -59,12 +68,14 @@ public sealed class ResourceSet
     {
         var builder = _resources.ToBuilder();
         var digest = Digest;
+        var doubted = _doubted;
         foreach (var name in removed.Select(ResourceName.Canonical))
         {
             if (builder.TryGetValue(name, out var old))
             {
                 builder.Remove(name);
                 digest -= old.Digest;
+                doubted -= old.IsDoubted ? 1 : 0;
             }
         }
 
@@ -79,13 +90,15 @@ public sealed class ResourceSet
                 }
 
                 digest -= old.Digest;
+                doubted -= old.IsDoubted ? 1 : 0;
             }
 
             builder[name] = resource;
             digest += resource.Digest;
+            doubted += resource.IsDoubted ? 1 : 0;
         }
 
-        return digest == Digest ? this : new ResourceSet(Type, builder.ToImmutable(), digest);
+        return digest == Digest ? this : new ResourceSet(Type, builder.ToImmutable(), digest, doubted);
     }
 
     /// <summary>The names that one of two sets has and the other has not, or has with other content. Costs a walk over both.</summary>

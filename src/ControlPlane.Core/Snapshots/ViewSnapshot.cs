@@ -5,7 +5,7 @@ using ControlPlane.Resources;
 namespace ControlPlane.Core.Snapshots;
 
 /// <summary>
-/// Decides which resources the members of one combination of node groups are to have, and remembers what it decided. Mutable, with one owner; what it hands out is immutable.
+/// Decides which resources the members of one combination of node groups, in one zone, are to have, and remembers what it decided. Mutable, with one owner; what it hands out is immutable.
 /// </summary>
 /// <remarks>
 /// An object is in the view if it names no group, or one of the view's. A secret is in the view only if something in the view refers to it, so that a key never goes to a node
@@ -14,12 +14,16 @@ namespace ControlPlane.Core.Snapshots;
 public sealed class ViewSnapshot
 {
     private readonly ImmutableHashSet<string> _groups;
+    private readonly string? _zone;
     private readonly Dictionary<ResourceKey, ImmutableArray<EncodedResource>> _published = [];
 
-    /// <summary>Creates the view of a combination of groups, without resources.</summary>
-    public ViewSnapshot(ImmutableHashSet<string> groups)
+    /// <summary>Creates a view without resources.</summary>
+    /// <param name="groups">The combination of groups.</param>
+    /// <param name="zone">The zone whose assignments the members get where there are such; null gets what everyone gets.</param>
+    public ViewSnapshot(ImmutableHashSet<string> groups, string? zone = null)
     {
         _groups = groups;
+        _zone = zone;
     }
 
     /// <summary>Makes the step that brings the view in step with the compiled state for the objects that changed.</summary>
@@ -72,7 +76,10 @@ public sealed class ViewSnapshot
             return [];
         }
 
-        return [.. compiledObject.Resources.Where(r => r.Type != ResourceType.Secret || IsUsed(r, compiled))];
+        var visible = compiledObject.Resources.Where(r => r.Type != ResourceType.Secret || IsUsed(r, compiled));
+        return _zone is not null && compiledObject.ZoneAssignments.TryGetValue(_zone, out var assignment)
+            ? [.. visible.Select(r => r.Type == ResourceType.Endpoints ? assignment : r)]
+            : [.. visible];
     }
 
     private bool IsUsed(EncodedResource secret, CompiledState compiled) =>

@@ -1,6 +1,6 @@
 namespace ControlPlane.Resources.Api;
 
-/// <summary>What an operator orders about an endpoint: the body of <c>:drain</c>, <c>:disable</c> and <c>:clear</c>.</summary>
+/// <summary>What an operator orders about an endpoint: the body of <c>:drain</c> and the other orders, and of <c>:clear</c>.</summary>
 public sealed record EndpointOrder
 {
     /// <summary>Why, for those who find the endpoint out of service; <c>:clear</c> needs none.</summary>

@@ -43,6 +43,10 @@ public static class CanonicalForm
     public static string Write(ResourceSpec spec, bool redact = false) =>
         ToText(writer => ValueFormat.Of(spec.GetType()).Write(writer, spec, redact));
 
+    /// <summary>The canonical JSON of a record that is no object of its own: what <see cref="ManifestReader.ReadRecord{T}"/> reads.</summary>
+    public static string WriteRecord<T>(T record)
+        where T : class => ToText(writer => ValueFormat.Of(typeof(T)).Write(writer, record, redact: false));
+
     /// <summary>The manifest as a YAML document for people, with the members of <see cref="Write(Manifest, bool)"/>.</summary>
     public static string WriteYaml(Manifest manifest, bool redact = false) => YamlText.OfJson(Write(manifest, redact));
 

@@ -66,7 +66,8 @@ public static class ManifestReader
     /// <param name="limits">Bounds; null for <see cref="ReadLimits.Default"/>.</param>
     /// <param name="stored">
     /// Gives an object as it is stored, or null: a value that is <see cref="CanonicalForm.Redacted"/> is then taken from the same place of it, so that what was
-    /// shown can be sent back. Null refuses the marker in the place of a secret.
+    /// shown can be sent back, and what the manifest leaves open is checked as what it will be (<see cref="ResourceSpec.Settle"/>). Null refuses the marker in the place of a
+    /// secret, and checks each object as a new one.
     /// </param>
     public static ManifestInput Read(
         ReadOnlyMemory<byte> input,
@@ -77,7 +78,7 @@ public static class ManifestReader
     )
     {
         var bounds = limits ?? ReadLimits.Default;
-        var restoreFrom = RedactedValues.MayBeIn(input.Span) ? stored : null;
+        var mayRestore = RedactedValues.MayBeIn(input.Span);
         var duplicates = new DuplicateKeys();
         var problems = new List<ValidationProblem>();
         var roots = new List<DocumentNode>();
@@ -114,7 +115,10 @@ public static class ManifestReader
             );
         }
 
-        return new ManifestInput([.. roots.Select((root, index) => Bind(root, index, expected, validate: true, restoreFrom))], problems);
+        return new ManifestInput(
+            [.. roots.Select((root, index) => Bind(root, index, expected, validate: true, stored, mayRestore))],
+            problems
+        );
     }
 
     /// <summary>Reads one record that is no object of its own, such as the body of an order, by the same rules.</summary>
@@ -249,7 +253,8 @@ public static class ManifestReader
         int index,
         ResourceKey? expected,
         bool validate,
-        Func<ResourceKey, StoredResource?>? restoreFrom = null
+        Func<ResourceKey, StoredResource?>? find = null,
+        bool mayRestore = false
     )
     {
         var problems = new ProblemCollector();
@@ -277,13 +282,14 @@ public static class ManifestReader
         var kind = ReadKind(mapping, context, expected?.Kind);
         var metadata = ReadMetadata(mapping, context, expected, kind, validate);
         var resourceVersion = ReadResourceVersion(mapping, context);
-        var stored = restoreFrom is null || kind is null ? null : restoreFrom(new ResourceKey(kind.Value, metadata?.Name ?? ""));
-        var isRestored = stored is not null && mapping.Find("spec") is { } given && RedactedValues.Restore(given.Value, stored.Manifest);
+        var stored = kind is null ? null : find?.Invoke(new ResourceKey(kind.Value, metadata?.Name ?? ""));
+        var isRestored =
+            mayRestore && stored is not null && mapping.Find("spec") is { } given && RedactedValues.Restore(given.Value, stored.Manifest);
         var (spec, isWhole) = ReadSpec(mapping, context, kind);
         if (validate && spec is not null && isWhole)
         {
             var found = new ProblemCollector();
-            SpecTypes.Validate(kind!.Value, spec, found);
+            SpecTypes.Validate(kind!.Value, spec.Settle(stored?.Manifest.Spec), found);
             foreach (var problem in found.Problems)
             {
                 problems.Add(ManifestDocument.Locate(root, problem));

@@ -19,6 +19,9 @@ public sealed record EndpointsSpec
 
     /// <summary>How Envoy resolves <see cref="Hosts"/>.</summary>
     public EnvoyDnsSpec Dns { get; init; } = new();
+
+    /// <summary>Whether this server knows the endpoints and sends them by EDS; else every proxy resolves names by itself.</summary>
+    public bool AreOurs() => Source is not (EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns);
 }
 
 /// <summary>Where the endpoints of an upstream come from.</summary>

@@ -3,26 +3,63 @@ using System.Globalization;
 
 namespace ControlPlane.Resources.Upstreams;
 
-/// <summary>When the endpoints of an upstream count as healthy.</summary>
+/// <summary>
+/// When the endpoints of an upstream count as healthy. What stands here besides <see cref="Checks"/>, <see cref="OutlierDetection"/>,
+/// <see cref="PanicThresholdPercent"/> and <see cref="MinimumHealthyPercent"/> is for <see cref="HealthAuthority.Central"/>.
+/// </summary>
 public sealed record HealthSpec
 {
-    /// <summary>Who decides.</summary>
-    public HealthAuthority Authority { get; init; } = HealthAuthority.Envoy;
+    /// <summary>What <see cref="PanicThresholdPercent"/> is where proxies decide by themselves.</summary>
+    public const uint DefaultPanicThresholdPercent = 50;
+
+    /// <summary>
+    /// Who decides. A new upstream that does not say so is <see cref="HealthAuthority.Central"/> where the server knows the endpoints, and that is stored with it; what is
+    /// stored without a word is <see cref="HealthAuthority.Envoy"/>.
+    /// </summary>
+    public HealthAuthority? Authority { get; init; }
 
     /// <summary>Checks that an endpoint must pass, all of them; none leaves it to traffic alone. Under <see cref="HealthAuthority.Envoy"/> at most one.</summary>
     public ImmutableArray<HealthCheckSpec> Checks { get; init; } = [];
 
-    /// <summary>What real traffic says about an endpoint.</summary>
+    /// <summary>What real traffic says about an endpoint to each proxy for itself; under central health it is the reflex that acts before the verdict comes.</summary>
     public OutlierDetectionSpec OutlierDetection { get; init; } = new();
 
     /// <summary>
-    /// Percent of healthy endpoints below which a proxy ignores health and spreads over all of them, 0 to 100; 0 never does. With one priority, values above
-    /// 71 (100 divided by the overprovisioning factor) act as 71. <c>CommonLbConfig.healthy_panic_threshold</c>.
+    /// Percent of healthy endpoints below which a proxy ignores health and spreads over all of them, 0 to 100; 0 never does. Null is 50, and under central health
+    /// 1 (0 where total failure is to fail fast): the verdicts are guarded already. With one priority, values above 71 (100 divided by the overprovisioning factor) act as 71.
+    /// <c>CommonLbConfig.healthy_panic_threshold</c>.
     /// </summary>
-    public uint PanicThresholdPercent { get; init; } = 50;
+    public uint? PanicThresholdPercent { get; init; }
 
-    /// <summary>Percent of the endpoints that no inference from traffic may go below, 0 to 100: it bounds what outlier detection ejects.</summary>
+    /// <summary>
+    /// Percent of the endpoints, 0 to 100, that no inference from traffic may go below: it bounds what outlier detection ejects, and, under central health,
+    /// what verdicts take out of a priority on evidence that may be wrong.
+    /// </summary>
     public uint MinimumHealthyPercent { get; init; } = 60;
+
+    /// <summary>When the observers of an endpoint agree.</summary>
+    public QuorumSpec Quorum { get; init; } = new();
+
+    /// <summary>When successful traffic overrules failing checks.</summary>
+    public TrafficVetoSpec Veto { get; init; } = new();
+
+    /// <summary>What the traffic of all proxies together says about an endpoint.</summary>
+    public FleetOutlierSpec Outlier { get; init; } = new();
+
+    /// <summary>How long an endpoint that was taken out stays out.</summary>
+    public HoldSpec Hold { get; init; } = new();
+
+    /// <summary>When an endpoint that comes and goes is kept out.</summary>
+    public FlapDampingSpec FlapDamping { get; init; } = new();
+
+    /// <summary>How fast verdicts may take endpoints out.</summary>
+    public HealthGuardsSpec Guards { get; init; } = new();
+
+    /// <summary>How long the weight of an endpoint that recovered is raised from a tenth to the whole, 0 to 1 h; 0 is at once.</summary>
+    public TimeSpan RampTime { get; init; } = TimeSpan.FromSeconds(60);
+
+    /// <summary>What is published when every endpoint is down and that is confirmed; null is spray with one priority, and fallback with several.</summary>
+    public TotalFailureAction? OnTotalFailure { get; init; }
 }
 
 /// <summary>Who decides whether an endpoint is healthy.</summary>
@@ -30,6 +67,143 @@ public enum HealthAuthority
 {
     /// <summary>Every proxy for itself, with its own checks and outlier detection.</summary>
     Envoy,
+
+    /// <summary>The control plane, for all proxies alike, from its own checks, from the traffic of all of them, and from operators; sent by EDS.</summary>
+    Central,
+}
+
+/// <summary>When the observers of an endpoint agree. Shares are balanced over the observers' zones.</summary>
+public sealed record QuorumSpec
+{
+    /// <summary>What fewer observers than a quorum (two zones, or three observers) may decide.</summary>
+    public QuorumRule Mode { get; init; } = QuorumRule.Auto;
+
+    /// <summary>Share of passing observers up to which the endpoint is down, 0 to 0.49.</summary>
+    public double DownShare { get; init; } = 0.18;
+
+    /// <summary>Share of passing observers from which it is up, 0.5 to 1.</summary>
+    public double UpShare { get; init; } = 0.5;
+}
+
+/// <summary>What few observers may decide.</summary>
+public enum QuorumRule
+{
+    /// <summary>Where fewer exist than a quorum needs, all that there are must agree, more slowly.</summary>
+    Auto,
+
+    /// <summary>Fewer than a quorum never take an endpoint out.</summary>
+    Strict,
+}
+
+/// <summary>When successful traffic overrules failing checks: a check that fails what serves requests looks at the wrong thing.</summary>
+public sealed record TrafficVetoSpec
+{
+    /// <summary>Requests that a window of load reports must show, 10 to 1000000.</summary>
+    public uint MinimumRequests { get; init; } = 50;
+
+    /// <summary>Lower bound (Wilson, 95 %) of their success rate, 0.5 to 1.</summary>
+    public double SuccessRate { get; init; } = 0.9;
+
+    /// <summary>Windows that a verdict on a busy endpoint waits for traffic to speak, 0 to 6.</summary>
+    public uint WaitWindows { get; init; } = 2;
+}
+
+/// <summary>What the traffic of all proxies together says about an endpoint.</summary>
+public sealed record FleetOutlierSpec
+{
+    /// <summary>Who judges.</summary>
+    public FleetOutlierPolicy Policy { get; init; } = FleetOutlierPolicy.Fleet;
+
+    /// <summary>Standard errors that an endpoint's error rate must lie above that of the others, 2 to 10.</summary>
+    public double Deviations { get; init; } = 4;
+
+    /// <summary>Least difference of the error rates, 0.01 to 0.5.</summary>
+    public double Gap { get; init; } = 0.05;
+
+    /// <summary>How far the lower bound (Wilson, 95 %) of the error rate must lie above that of the others, 0 to 0.5.</summary>
+    public double Margin { get; init; } = 0.02;
+
+    /// <summary>Requests without which an endpoint is not judged, 10 to 1000000; for every policy.</summary>
+    public uint MinimumRequests { get; init; } = 50;
+
+    /// <summary>Difference of the error rates from which an endpoint is taken out instead of losing weight, above <see cref="Gap"/> and up to 1.</summary>
+    public double DownGap { get; init; } = 0.25;
+
+    /// <summary>Error rate from which an endpoint is taken out instead of losing weight, 0.1 to 1.</summary>
+    public double DownRate { get; init; } = 0.5;
+
+    /// <summary>Parameters of the policies <see cref="FleetOutlierPolicy.Envoy"/> and <see cref="FleetOutlierPolicy.Grpc"/>.</summary>
+    public SuccessRateSpec SuccessRate { get; init; } = new();
+
+    /// <inheritdoc cref="SuccessRate"/>
+    public FailurePercentageSpec FailurePercentage { get; init; } = new();
+}
+
+/// <summary>Who judges what traffic shows.</summary>
+public enum FleetOutlierPolicy
+{
+    /// <summary>Each endpoint against all the others together, with absolute bounds.</summary>
+    Fleet,
+
+    /// <summary>Envoy's success rate and failure percentage, on the counts of all proxies together.</summary>
+    Envoy,
+
+    /// <summary>Those of gRPC (gRFC A50), on the counts of all proxies together.</summary>
+    Grpc,
+}
+
+/// <summary>How long an endpoint that was taken out stays out, at least.</summary>
+public sealed record HoldSpec
+{
+    /// <summary>If its checks failed, 1 s to 10 min.</summary>
+    public TimeSpan Active { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>If its traffic failed, times the number of such ejections in a row, 1 s to 1 h: without requests nothing shows that it is well again.</summary>
+    public TimeSpan Passive { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>The longest that <see cref="Passive"/> grows to, from <see cref="Passive"/> to 1 d.</summary>
+    public TimeSpan MaxPassive { get; init; } = TimeSpan.FromSeconds(300);
+}
+
+/// <summary>
+/// When an endpoint that comes and goes is kept out (as RFC 2439): each time it goes down adds 1000 to its penalty, which halves in a half-life.
+/// </summary>
+public sealed record FlapDampingSpec
+{
+    /// <summary>Time in which a penalty halves, 10 s to 1 h.</summary>
+    public TimeSpan HalfLife { get; init; } = TimeSpan.FromSeconds(120);
+
+    /// <summary>Penalty from which the endpoint stays out although it passes, 2000 to 100000.</summary>
+    public double Suppress { get; init; } = 3000;
+
+    /// <summary>Penalty below which it may come back, from 100 and below <see cref="Suppress"/>.</summary>
+    public double Reuse { get; init; } = 750;
+
+    /// <summary>Largest penalty, from <see cref="Suppress"/> to 1000000: it bounds how long an endpoint can be kept out.</summary>
+    public double Ceiling { get; init; } = 24_000;
+}
+
+/// <summary>How fast verdicts may take endpoints out: what wants to take many at once is more likely a fault of the observers.</summary>
+public sealed record HealthGuardsSpec
+{
+    /// <summary>Percent of the endpoints that may newly go within ten seconds, 1 to 100; at least one endpoint.</summary>
+    public uint VelocityPercent { get; init; } = 10;
+
+    /// <summary>More than this percent of the endpoints down within 30 s, 1 to 100, and none of them goes until it is confirmed.</summary>
+    public uint MassPercent { get; init; } = 50;
+}
+
+/// <summary>What is published when every endpoint is down and that is confirmed.</summary>
+public enum TotalFailureAction
+{
+    /// <summary>All healthy: trying is better than refusing.</summary>
+    Spray,
+
+    /// <summary>All unhealthy: callers get 503 at once.</summary>
+    FailFast,
+
+    /// <summary>The next priority takes over; as spray where there is none left.</summary>
+    Fallback,
 }
 
 /// <summary>An active check; exactly one of <see cref="Http"/>, <see cref="Grpc"/> and <see cref="Tcp"/> is given.</summary>
@@ -44,19 +218,22 @@ public sealed record HealthCheckSpec
     /// <summary>A TCP connection, with bytes to send and expect.</summary>
     public TcpCheckSpec? Tcp { get; init; }
 
-    /// <summary>Time between checks; above 0, 5 to 10 s is usual.</summary>
+    /// <summary>Time between checks; above 0, 5 to 10 s is usual. Under central health 0.2 s to 60 s.</summary>
     public TimeSpan Interval { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Time between checks while a change of the verdict is pending; above 0, at most <see cref="Interval"/>.</summary>
+    /// <summary>Time between checks while a change of the verdict is pending; above 0, at most <see cref="Interval"/>. Under central health 0.1 s to 10 s.</summary>
     public TimeSpan EdgeInterval { get; init; } = TimeSpan.FromSeconds(1);
 
-    /// <summary>Longest wait for the answer; above 0.</summary>
+    /// <summary>Longest wait for the answer; above 0. Under central health 0.05 s to 10 s.</summary>
     public TimeSpan Timeout { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Passes in a row that make an endpoint healthy again, 1 to 1000. The first pass of a new endpoint is enough.</summary>
+    /// <summary>Passes in a row that make an endpoint healthy again, 1 to 1000; under central health 2 to 10. The first pass of a new endpoint is enough.</summary>
     public uint Rise { get; init; } = 2;
 
-    /// <summary>Failures in a row that make an endpoint unhealthy, 1 to 1000. An unexpected HTTP status that is not retriable does so at once.</summary>
+    /// <summary>
+    /// Failures in a row that make an endpoint unhealthy, 1 to 1000; under central health 2 to 10. To an Envoy that checks by itself an unexpected HTTP status that is not
+    /// retriable is enough.
+    /// </summary>
     public uint Fall { get; init; } = 3;
 
     /// <summary>The port to check, 1 to 65535; null is the endpoint's own.</summary>
@@ -187,7 +364,8 @@ public sealed record OutlierDetectionSpec
 
     /// <summary>
     /// Percent of the endpoints that may be ejected at once, 1 to 99 and not above 100 less the upstream's minimum healthy share. Null is 34, or less
-    /// where that share or the panic threshold demands it: none of one or two endpoints, one of three, a third of many.
+    /// where that share or the panic threshold demands it: none of one or two endpoints, one of three, a third of many. Under central health null is 34 for up to
+    /// nine endpoints and 10 for more.
     /// </summary>
     public uint? MaxEjectionPercent { get; init; }
 }

@@ -13,33 +13,56 @@ internal static class HealthValidator
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
     {
         var health = spec.Health;
+        if (spec.IsCentral() && !spec.Endpoints.AreOurs())
+        {
+            problems.Error(
+                $"{At}/authority",
+                "central-needs-endpoints",
+                "The server cannot decide about endpoints that every proxy resolves by itself: leave 'authority' out or say 'envoy', or let the endpoints be of source 'static' or 'registration'."
+            );
+        }
         for (var i = 0; i < health.Checks.Length; i++)
         {
             ValidateCheck(spec, health.Checks[i], $"{At}/checks/{i}", problems);
         }
-        if (health.Checks.Length > 1)
+        if (health.Checks.Length > 1 && !spec.IsCentral())
         {
             problems.Error(
                 $"{At}/checks",
                 "one-check",
-                "Envoy runs one check per upstream; most versions refuse more. Keep the one that says most about whether requests will succeed."
+                "Envoy runs one check per upstream; most versions refuse more. Keep the one that says most about whether requests will succeed, or let the server check with 'authority: central'."
             );
         }
 
-        if (problems.InRange($"{At}/panicThresholdPercent", health.PanicThresholdPercent, 0u, 100u))
+        if (health.PanicThresholdPercent is { } panic && problems.InRange($"{At}/panicThresholdPercent", panic, 0u, 100u))
         {
-            var inert = 100 * 100 / Math.Max(1, spec.LoadBalancing.OverprovisioningFactor);
-            if (health.PanicThresholdPercent > inert)
-            {
-                problems.Warning(
-                    $"{At}/panicThresholdPercent",
-                    "panic-threshold-inert",
-                    $"With the overprovisioning factor {spec.LoadBalancing.OverprovisioningFactor}, values above {inert} act as {inert} where there is one priority."
-                );
-            }
+            ValidatePanicThreshold(spec, panic, problems);
         }
         problems.InRange($"{At}/minimumHealthyPercent", health.MinimumHealthyPercent, 0u, 100u);
         ValidateOutlierDetection(spec, problems);
+        CentralHealthValidator.Validate(spec, problems);
+    }
+
+    private static void ValidatePanicThreshold(UpstreamSpec spec, uint panic, ProblemCollector problems)
+    {
+        const string pointer = $"{At}/panicThresholdPercent";
+        var inert = 100 * 100 / Math.Max(1, spec.LoadBalancing.OverprovisioningFactor);
+        if (panic > inert)
+        {
+            problems.Warning(
+                pointer,
+                "panic-threshold-inert",
+                $"With the overprovisioning factor {spec.LoadBalancing.OverprovisioningFactor}, values above {inert} act as {inert} where there is one priority."
+            );
+        }
+        if (spec.IsCentral() && panic > 1)
+        {
+            problems.Warning(
+                pointer,
+                "panic-overrides-verdicts",
+                "A proxy in panic sends to every endpoint, those that the server took out included. Under central health the guards keep enough of them: leave it out."
+            );
+        }
     }
 
     private static void ValidateCheck(UpstreamSpec spec, HealthCheckSpec check, string pointer, ProblemCollector problems)
@@ -51,7 +74,7 @@ internal static class HealthValidator
             ("grpc", check.Grpc is not null),
             ("tcp", check.Tcp is not null)
         );
-        ValidateTiming(check, pointer, problems);
+        ValidateTiming(check, spec.IsCentral(), pointer, problems);
         if (check.Port is { } port)
         {
             problems.InRange($"{pointer}/port", port, 1, 65535);
@@ -88,15 +111,9 @@ internal static class HealthValidator
         }
     }
 
-    private static void ValidateTiming(HealthCheckSpec check, string pointer, ProblemCollector problems)
+    private static void ValidateTiming(HealthCheckSpec check, bool isCentral, string pointer, ProblemCollector problems)
     {
-        var sound =
-            problems.Positive($"{pointer}/interval", check.Interval)
-            & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
-            & problems.Positive($"{pointer}/timeout", check.Timeout);
-        sound &=
-            problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
-            & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
+        var sound = isCentral ? CentralHealthValidator.HasSoundTiming(check, pointer, problems) : HasSoundTiming(check, pointer, problems);
         if (!sound)
         {
             return;
@@ -126,15 +143,26 @@ internal static class HealthValidator
                 $"With these times it takes up to {slowest.TotalSeconds:0.#} s until an endpoint that does not answer gets no more requests."
             );
         }
-        if (check.Fall == 1)
+        if (check.Fall == 1 && !isCentral)
         {
             problems.Warning($"{pointer}/fall", "single-failure", "One lost packet takes an endpoint out of service: 2 or 3 is usual.");
         }
         if (check.Interval < TimeSpan.FromSeconds(1))
         {
-            problems.Warning($"{pointer}/interval", "interval-short", "Every proxy checks every endpoint this often.");
+            problems.Warning(
+                $"{pointer}/interval",
+                "interval-short",
+                isCentral ? "Every observer checks every endpoint this often." : "Every proxy checks every endpoint this often."
+            );
         }
     }
+
+    private static bool HasSoundTiming(HealthCheckSpec check, string pointer, ProblemCollector problems) =>
+        problems.Positive($"{pointer}/interval", check.Interval)
+        & problems.Positive($"{pointer}/edgeInterval", check.EdgeInterval)
+        & problems.Positive($"{pointer}/timeout", check.Timeout)
+        & problems.InRange($"{pointer}/rise", check.Rise, 1u, MostInARow)
+        & problems.InRange($"{pointer}/fall", check.Fall, 1u, MostInARow);
 
     private static void ValidateHttpCheck(
         UpstreamSpec spec,
@@ -247,7 +275,21 @@ internal static class HealthValidator
                 "The longest ejection is shorter than the first one, which Envoy refuses: raise it, or lower 'baseEjectionTime'."
             );
         }
-        if (outliers.SuccessRate is { } rate)
+        ValidateRates(outliers.SuccessRate, outliers.FailurePercentage, at, problems);
+        if (outliers.MaxEjectionPercent is { } share)
+        {
+            ValidateEjectionShare(spec, share, $"{at}/maxEjectionPercent", problems);
+        }
+    }
+
+    public static void ValidateRates(
+        SuccessRateSpec? successRate,
+        FailurePercentageSpec? failurePercentage,
+        string at,
+        ProblemCollector problems
+    )
+    {
+        if (successRate is { } rate)
         {
             problems.InRange($"{at}/successRate/minimumHosts", rate.MinimumHosts, 3u, uint.MaxValue, "a mean of fewer says nothing");
             problems.InRange($"{at}/successRate/requestVolume", rate.RequestVolume, 1u, uint.MaxValue);
@@ -261,15 +303,11 @@ internal static class HealthValidator
                 );
             }
         }
-        if (outliers.FailurePercentage is { } percentage)
+        if (failurePercentage is { } percentage)
         {
             problems.InRange($"{at}/failurePercentage/threshold", percentage.Threshold, 1u, 100u);
             problems.InRange($"{at}/failurePercentage/minimumHosts", percentage.MinimumHosts, 1u, uint.MaxValue);
             problems.InRange($"{at}/failurePercentage/requestVolume", percentage.RequestVolume, 1u, uint.MaxValue);
-        }
-        if (outliers.MaxEjectionPercent is { } share)
-        {
-            ValidateEjectionShare(spec, share, $"{at}/maxEjectionPercent", problems);
         }
     }
 
@@ -294,7 +332,11 @@ internal static class HealthValidator
                     $"Ejecting {share} % would leave less than the {floor} % of 'minimumHealthyPercent': give at most {100 - floor}, or lower the minimum."
                 );
             }
-            else if (spec.Health.PanicThresholdPercent is > 0 and <= 100 and var panic && share > 100 - panic)
+            else if (
+                !spec.IsCentral()
+                && (spec.Health.PanicThresholdPercent ?? HealthSpec.DefaultPanicThresholdPercent) is > 0 and <= 100 and var panic
+                && share > 100 - panic
+            )
             {
                 problems.Warning(
                     pointer,

@@ -27,4 +27,13 @@ public enum OverrideAction
 
     /// <summary>Left out at once.</summary>
     Disable,
+
+    /// <summary>HEALTHY at full weight, whatever the evidence; needs central health.</summary>
+    ForceHealthy,
+
+    /// <summary>UNHEALTHY, whatever the evidence.</summary>
+    ForceUnhealthy,
+
+    /// <summary>What is published of it stays as it is when the order is given, its status and its share of the full weight; needs central health.</summary>
+    Freeze,
 }

@@ -52,6 +52,20 @@ public sealed record UpstreamSpec : ResourceSpec, INodeScoped
     /// <summary>Raw fields of the Cluster in proto-JSON, merged last.</summary>
     public JsonObject? Envoy { get; init; }
 
+    /// <summary>Whether the control plane decides the health of the endpoints.</summary>
+    public bool IsCentral() => Health.Authority == HealthAuthority.Central;
+
+    /// <summary>A new upstream whose endpoints the server knows is under central health; one that is there stays under whom it is.</summary>
+    public override ResourceSpec Settle(ResourceSpec? stored)
+    {
+        if (Health.Authority is not null || !Endpoints.AreOurs())
+        {
+            return this;
+        }
+        var authority = stored is UpstreamSpec before ? before.Health.Authority : HealthAuthority.Central;
+        return authority is null ? this : this with { Health = Health with { Authority = authority } };
+    }
+
     /// <inheritdoc/>
     public override IEnumerable<SpecReference> References()
     {

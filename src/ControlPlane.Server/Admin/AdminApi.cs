@@ -26,7 +26,19 @@ internal static class AdminApi
 
     /// <summary>The words that can follow <c>/api/v1/</c>.</summary>
     public static ImmutableArray<string> Collections { get; } =
-    [.. Kinds.Select(ApiPaths.Collection), "overrides", "apply", "validate", "diff", "export", "revisions", "nodes", "watch"];
+    [
+        .. Kinds.Select(ApiPaths.Collection),
+        "overrides",
+        "evidence",
+        "health",
+        "apply",
+        "validate",
+        "diff",
+        "export",
+        "revisions",
+        "nodes",
+        "watch",
+    ];
 
     /// <summary>Adds what the API needs. <see cref="ReadinessCheck"/>s are added by the parts that they are about.</summary>
     public static WebApplicationBuilder AddAdmin(this WebApplicationBuilder builder)
@@ -38,6 +50,7 @@ internal static class AdminApi
         builder.Services.AddSingleton<Propagations>();
         builder.Services.AddSingleton<WatchRoutes>();
         builder.Services.AddSingleton<WatchLimit>();
+        builder.Services.AddSingleton<UpstreamHealthRoutes>();
         builder.Services.AddRequestTimeouts(o =>
             o.DefaultPolicy = new RequestTimeoutPolicy { Timeout = RequestTimeout, TimeoutStatusCode = StatusCodes.Status408RequestTimeout }
         );
@@ -77,6 +90,8 @@ internal static class AdminApi
 
         EndpointRoutes.Map(api);
         OverrideRoutes.Map(api);
+        UpstreamHealthRoutes.Map(api);
+        EvidenceRoutes.Map(api);
         ApplyRoutes.Map(api);
         ExportRoutes.Map(api);
         RevisionRoutes.Map(api);

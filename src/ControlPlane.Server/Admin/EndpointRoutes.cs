@@ -1,4 +1,6 @@
+using System.Collections.Immutable;
 using System.Globalization;
+using System.Text.Json;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
@@ -16,6 +18,13 @@ internal static class EndpointRoutes
 {
     private static readonly TimeSpan DefaultExpiry = TimeSpan.FromHours(1);
     private static readonly TimeSpan MaxExpiry = TimeSpan.FromDays(3650);
+
+    private static readonly ImmutableSortedDictionary<string, OverrideAction> Orders = Enum.GetValues<OverrideAction>()
+        .ToImmutableSortedDictionary(
+            action => JsonNamingPolicy.CamelCase.ConvertName(action.ToString()),
+            action => action,
+            StringComparer.Ordinal
+        );
 
     public static void Map(RouteGroupBuilder api)
     {
@@ -82,7 +91,7 @@ internal static class EndpointRoutes
             .Takes(Query.OfWrites)
             .Describe(
                 "orderEndpoint",
-                "The path ends in ':drain' (no new requests for the upstream's drain time, then left out), ':disable' (left out at once) or ':clear' (takes the order back). Works on any endpoint of the upstream."
+                "The path ends in ':drain' (no new requests for the upstream's drain time, then left out), ':disable' (left out at once), ':forceHealthy' or ':forceUnhealthy' (whatever the evidence), ':freeze' (as it is published now) or ':clear' (takes the order back). Works on any endpoint of the upstream."
             )
             .Takes(typeof(EndpointOrder))
             .Answers(ResourceKind.Override, created: true)
@@ -132,10 +141,10 @@ internal static class EndpointRoutes
     {
         var colon = id.LastIndexOf(':');
         var verb = colon < 0 ? "" : id[(colon + 1)..];
-        if (verb is not ("drain" or "disable" or "clear"))
+        if (verb != "clear" && !Orders.ContainsKey(verb))
         {
             return Problems.NotFound(
-                $"POST takes an order: the path ends in :drain, :disable or :clear, for example {Uri.EscapeDataString(id)}:drain."
+                $"POST takes an order: the path ends in :{string.Join(", :", Orders.Keys)} or :clear, for example {Uri.EscapeDataString(id)}:drain."
             );
         }
 
@@ -169,7 +178,7 @@ internal static class EndpointRoutes
 
         var spec = new OverrideSpec
         {
-            Action = verb == "drain" ? OverrideAction.Drain : OverrideAction.Disable,
+            Action = Orders[verb],
             Reason = order!.Reason ?? "",
             StartedAt = now,
             ExpiresAt = expiresAt,

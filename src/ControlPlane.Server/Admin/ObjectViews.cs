@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
@@ -147,11 +148,13 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         var all = UpstreamEndpointsOf(upstream, spec).ToList();
         var lifecycle = LifecycleOf(spec, all, upstream.Key.Name);
         var active = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active);
-        var draining = lifecycle.Endpoints.Length - active;
+        var draining = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Draining);
+        var unhealthy = lifecycle.Endpoints.Length - active - draining;
         return ImmutableSortedDictionary<string, int>
             .Empty.Add("active", active)
             .Add("draining", draining)
-            .Add("disabled", all.Count - active - draining);
+            .Add("unhealthy", unhealthy)
+            .Add("disabled", all.Count - active - draining - unhealthy);
     }
 
     private IEnumerable<KeyValuePair<string, EndpointSpec>> UpstreamEndpointsOf(StoredResource upstream, UpstreamSpec spec) =>
@@ -181,7 +184,12 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         {
             if (state.Id == id)
             {
-                return state.Status == EndpointStatus.Active ? "active" : "draining";
+                return state.Status switch
+                {
+                    EndpointStatus.Active => "active",
+                    EndpointStatus.Unhealthy => "unhealthy",
+                    _ => "draining",
+                };
             }
         }
 
@@ -271,7 +279,7 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
 
     private static bool IsError(ValidationProblem problem) => problem.Severity == ProblemSeverity.Error;
 
-    private static string Word(OverrideAction action) => action == OverrideAction.Drain ? "drain" : "disable";
+    private static string Word(OverrideAction action) => JsonNamingPolicy.CamelCase.ConvertName(action.ToString());
 
     private static ImmutableSortedDictionary<string, string>? NotEmpty(ImmutableSortedDictionary<string, string> map) =>
         map.IsEmpty ? null : map;

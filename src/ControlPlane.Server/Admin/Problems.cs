@@ -90,6 +90,8 @@ internal static class Problems
         );
     }
 
+    public static ProblemResult Overloaded(string detail) => Of(503, "overloaded", "The server has too much to do", detail, retryAfter: 1);
+
     public static ProblemResult NotReady() =>
         Of(503, "not-ready", "The server has not loaded its state yet", "Ask again when /readyz answers 200.", retryAfter: 1);
 

@@ -124,6 +124,52 @@ internal static class Query
         (string text, out long value) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value)
     );
 
+    public static readonly QueryParameter<long> Index = new(
+        "index",
+        "The index of an answer: answers when there is another one, or when 'wait' is over.",
+        "integer",
+        "the index of an answer",
+        -1,
+        (string text, out long value) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value)
+    );
+
+    public static readonly QueryParameter<TimeSpan> WaitFor = new(
+        "wait",
+        "With index: how long at most, for example 30s, the default; at most 5m.",
+        "string",
+        "a duration such as 30s, at most 5m",
+        TimeSpan.FromSeconds(30),
+        (string text, out TimeSpan value) => DurationText.TryParse(text, out value) && value >= TimeSpan.Zero && value <= MaxTimeout
+    );
+
+    public static readonly QueryParameter<string> Zone = new(
+        "zone",
+        "As the proxies of this zone see it, which may be cut off from others.",
+        "string",
+        "a zone's name",
+        "",
+        (string text, out string value) =>
+        {
+            value = text;
+            return text.Length <= 128;
+        }
+    );
+
+    public static readonly QueryParameter<string> Upstream = Text("upstream", "Only of this upstream.");
+
+    public static readonly QueryParameter<long> SinceTransition = new(
+        "since",
+        "The id of a transition: those after it come first.",
+        "integer",
+        "a transition's id",
+        -1,
+        (string text, out long value) => long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value)
+    );
+
+    public static readonly QueryParameter<DateTimeOffset> From = Time("from", "Not before this time.", DateTimeOffset.MinValue);
+
+    public static readonly QueryParameter<DateTimeOffset> To = Time("to", "Before this time.", DateTimeOffset.MaxValue);
+
     public static readonly QueryParameter<bool> Verbose = Flag("verbose", "Name every check and its result.");
 
     /// <summary>What every write takes.</summary>
@@ -141,6 +187,22 @@ internal static class Query
                 value = text;
                 return text.Length is > 0 and <= 1000;
             }
+        );
+
+    private static QueryParameter<DateTimeOffset> Time(string name, string description, DateTimeOffset absent) =>
+        new(
+            name,
+            description,
+            "string",
+            "a time such as 2030-01-31T08:00:00Z",
+            absent,
+            (string text, out DateTimeOffset value) =>
+                DateTimeOffset.TryParse(
+                    text,
+                    CultureInfo.InvariantCulture,
+                    DateTimeStyles.AssumeUniversal | DateTimeStyles.AdjustToUniversal,
+                    out value
+                )
         );
 
     private static QueryParameter<bool> Flag(string name, string description) =>

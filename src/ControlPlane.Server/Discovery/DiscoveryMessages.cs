@@ -14,20 +14,7 @@ namespace ControlPlane.Server.Discovery;
 /// </summary>
 internal static class DiscoveryMessages
 {
-    /// <summary>What the reader of a stream's requests must know of that stream: the marshaller is shared by all streams and is given only bytes.</summary>
-    private static readonly AsyncLocal<StreamReading?> Reading = new();
-
     private static readonly byte[][] TypeUrls = [.. ResourceType.All.Select(type => Encoding.ASCII.GetBytes(type.TypeUrl))];
-
-    /// <summary>A flow of execution that reads one stream.</summary>
-    internal sealed class StreamReading
-    {
-        /// <summary>The node is known: later ones are the same (T-02) and are skipped.</summary>
-        public bool NodeIsKnown { get; set; }
-    }
-
-    /// <summary>Tells the marshaller, for what the caller awaits from now on, whose requests it reads.</summary>
-    public static StreamReading BeginReading() => Reading.Value = new StreamReading();
 
     public static Marshaller<ClientRequest> SotwRequests { get; } =
         new(CannotWrite, context => ReadSotw(context.PayloadAsReadOnlySequence()));
@@ -155,7 +142,7 @@ internal static class DiscoveryMessages
 
     private static NodeIdentity? ReadNode(ref WireReader reader)
     {
-        if (Reading.Value?.NodeIsKnown == true)
+        if (StreamReading.Current is { NodeIsKnown: true })
         {
             reader.Skip();
             return null;
@@ -223,7 +210,7 @@ internal static class DiscoveryMessages
             }
         }
 
-        entries[key] = value;
+        entries[ResourceName.Canonical(key)] = value;
     }
 
     // Field numbers of DiscoveryResponse and DeltaDiscoveryResponse; those of version, resources, type_url and nonce are the same.

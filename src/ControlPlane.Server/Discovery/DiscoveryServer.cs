@@ -21,7 +21,9 @@ public delegate string? NodeAuthorizer(NodeIdentity node, X509Certificate2? cert
 /// <summary>All streams of the process, and what they share: who may enter, the clock that ends their waits, and their end.</summary>
 internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecycleService
 {
-    private static readonly TimeSpan SweepPeriod = TimeSpan.FromMilliseconds(250);
+    private static readonly TimeSpan SweepPeriod = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan LastFrames = TimeSpan.FromMilliseconds(100);
 
     private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
     private readonly SemaphoreSlim _connecting;
@@ -31,8 +33,6 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private readonly ILogger<DiscoveryServer> _logger;
     private long _lastStreamId;
     private int _openStreams;
-    private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
-
     private volatile bool _isStopping;
 
     public DiscoveryServer(
@@ -58,6 +58,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         _authorize = authorize ?? ((_, _) => null);
         _convergence = convergence;
         _connecting = new SemaphoreSlim(Options.MaxConnecting);
+        LargeResponses = new LargeResponses(time);
     }
 
     public CurrentSnapshots Snapshots { get; }
@@ -71,6 +72,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     public TimeProvider Time { get; }
 
     public NonceSequence Nonces { get; } = new();
+
+    public LargeResponses LargeResponses { get; }
 
     public int IdentifierLength { get; }
 
@@ -129,7 +132,9 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
             throw new RpcException(new Status(StatusCode.InvalidArgument, e.Message));
         }
         catch (Exception e)
-            when (cancellationToken.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
+            when (e is IOException
+                || (cancellationToken.IsCancellationRequested && e is OperationCanceledException or InvalidOperationException)
+            )
         {
             // The client went away; nobody is left to be told.
             LogGone(stream?.Id ?? 0);
@@ -320,6 +325,19 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         await Task.WhenAll(streams.Where(stream => stream.HasResponse).Select(stream => stream.Ended))
             .WaitAsync(LastWords, Time, cancellationToken)
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (streams.Length > 0)
+        {
+            // Kestrel hands a stream's last frames to a writer of the connection, and does not wait for that when it closes the connection.
+            await Task.Delay(LastFrames, TimeProvider.System, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _connecting.Dispose();
+        LargeResponses.Dispose();
+        base.Dispose();
     }
 
     /// <inheritdoc/>

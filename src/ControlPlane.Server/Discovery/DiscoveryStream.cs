@@ -189,7 +189,7 @@ internal sealed class DiscoveryStream
         CancellationToken cancellationToken
     )
     {
-        var reading = DiscoveryMessages.BeginReading();
+        var reading = StreamReading.Begin();
         Task<bool>? next = null;
         var watched = false;
         Action wake = () => _signal.Set(inline: true);
@@ -220,7 +220,11 @@ internal sealed class DiscoveryStream
                 if (Compose() is { } response)
                 {
                     var size = DiscoveryMessages.Measure(response, _server.IdentifierLength);
-                    await responses.WriteAsync(response, cancellationToken);
+                    await _server.LargeResponses.WriteAsync(
+                        size,
+                        () => responses.WriteAsync(response, cancellationToken),
+                        cancellationToken
+                    );
                     Sent(response, size);
                     continue;
                 }
@@ -264,7 +268,7 @@ internal sealed class DiscoveryStream
     }
 
     /// <exception cref="RpcException">The request ends the stream.</exception>
-    private void Handle(ClientRequest request, DiscoveryMessages.StreamReading reading, X509Certificate2? certificate)
+    private void Handle(ClientRequest request, StreamReading reading, X509Certificate2? certificate)
     {
         if (_onlyType is null && request.TypeUrl.Length == 0)
         {

@@ -57,6 +57,9 @@ internal ref struct WireReader(ReadOnlySequence<byte> message)
         throw Malformed();
     }
 
+    /// <summary>The value of an integer field.</summary>
+    public ulong ReadNumber() => _wireType == WireFormat.WireType.Varint ? ReadVarint() : throw Malformed();
+
     /// <summary>The bytes of a string, bytes or message field.</summary>
     public ReadOnlySequence<byte> ReadBytes()
     {

@@ -1,5 +1,6 @@
 using ControlPlane.Core.Compilation;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
@@ -17,6 +18,7 @@ internal sealed class ChangeAdmission : IDisposable
     private readonly CurrentState _current;
     private readonly SnapshotPublisher _publisher;
     private readonly SecretFiles _secrets;
+    private readonly CurrentVerdicts _verdicts;
     private readonly ConnectedNodes _nodes;
     private readonly TimeProvider _time;
 
@@ -29,6 +31,7 @@ internal sealed class ChangeAdmission : IDisposable
         CurrentState current,
         SnapshotPublisher publisher,
         SecretFiles secrets,
+        CurrentVerdicts verdicts,
         ConnectedNodes nodes,
         TimeProvider time
     )
@@ -37,6 +40,7 @@ internal sealed class ChangeAdmission : IDisposable
         _current = current;
         _publisher = publisher;
         _secrets = secrets;
+        _verdicts = verdicts;
         _nodes = nodes;
         _time = time;
     }
@@ -54,7 +58,8 @@ internal sealed class ChangeAdmission : IDisposable
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
-                var plan = ChangePlan.Make(request, before, new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve), _nodes.Connected());
+                var inputs = new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve) { Health = _verdicts.Find };
+                var plan = ChangePlan.Make(request, before, inputs, _nodes.Connected());
                 if (request.DryRun || !plan.Writes)
                 {
                     return plan.Outcome;

@@ -70,6 +70,7 @@ internal sealed class ChangePlan
         IReadOnlyCollection<NodeIdentity> nodes
     )
     {
+        request = request with { Changes = [.. request.Changes.Select(change => Settle(change, before.Desired))] };
         var draft = new ChangePlan(request, before, inputs, nodes) { Outcome = null! };
         var outcome = draft.Decide();
         return new ChangePlan(request, before, inputs, nodes)
@@ -80,6 +81,14 @@ internal sealed class ChangePlan
             Deleted = draft.Deleted,
         };
     }
+
+    private static ObjectChange Settle(ObjectChange change, DesiredState before) =>
+        change.Manifest is { } manifest
+            ? change with
+            {
+                Manifest = manifest with { Spec = manifest.Spec.Settle(before.Find(change.Key)?.Manifest.Spec) },
+            }
+            : change;
 
     private ChangeOutcome Decide()
     {
@@ -298,6 +307,18 @@ internal sealed class ChangePlan
             if (!HasEndpoint(resource.Key, spec))
             {
                 Fault(index, "/metadata/name", "endpoint-not-found", $"Upstream/{resource.Key.Parent} has no endpoint {resource.Key.Id}.");
+            }
+            else if (
+                !spec.IsCentral()
+                && resource.Manifest.Spec is OverrideSpec { Action: OverrideAction.ForceHealthy or OverrideAction.Freeze } order
+            )
+            {
+                Conflict(
+                    index,
+                    "/spec/action",
+                    "needs-central-health",
+                    $"Every proxy decides by itself about the health of Upstream/{resource.Key.Parent}, and '{JsonNamingPolicy.CamelCase.ConvertName(order.Action.ToString())}' cannot overrule it. Set its /spec/health/authority to 'central', or use 'forceUnhealthy', 'drain' or 'disable'."
+                );
             }
         }
         else if (spec.Endpoints.Source != EndpointSource.Registration)

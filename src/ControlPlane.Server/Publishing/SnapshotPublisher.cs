@@ -6,6 +6,7 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Secrets;
 using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
@@ -15,8 +16,8 @@ namespace ControlPlane.Server.Publishing;
 /// Keeps this server in step with the desired state, and the proxies' snapshots in step with it. The only writer of <see cref="CurrentState"/> and of the snapshots.
 /// </summary>
 /// <remarks>
-/// Four things can happen, and each ends in <see cref="Put"/>: a change was admitted here; the store says that somebody wrote; time has come for a drain or an order to end;
-/// a secret's file changed. Putting a state in force marks what it touched; the publishing loop brings the snapshots in step: at once when it is idle, and merged with what
+/// Five things can happen, and each ends in <see cref="PutAffected"/>: a change was admitted here; the store says that somebody wrote; time has come for a drain or an order to end;
+/// a secret's file changed; the verdict on an upstream's endpoints did. Putting a state in force marks what it touched; the publishing loop brings the snapshots in step: at once when it is idle, and merged with what
 /// came in the meantime when it is not.
 /// </remarks>
 internal sealed partial class SnapshotPublisher : BackgroundService
@@ -35,6 +36,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly CurrentSnapshots _snapshots;
     private readonly DiscoveryServer _discovery;
     private readonly SecretFiles _secrets;
+    private readonly CurrentVerdicts _verdicts;
+    private readonly HealthKeeper _health;
     private readonly LastGoodFile _lastGood;
     private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
@@ -48,6 +51,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     );
     private readonly PriorityQueue<ResourceKey, DateTimeOffset> _due = new();
     private TaskCompletionSource? _published;
+    private ImmutableHashSet<string> _zones = [];
 
     /// <summary>Creates the publisher.</summary>
     public SnapshotPublisher(
@@ -57,6 +61,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         CurrentSnapshots snapshots,
         DiscoveryServer discovery,
         SecretFiles secrets,
+        CurrentVerdicts verdicts,
+        HealthKeeper health,
         LastGoodFile lastGood,
         PublishingMetrics metrics,
         TimeProvider time,
@@ -69,6 +75,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _snapshots = snapshots;
         _discovery = discovery;
         _secrets = secrets;
+        _verdicts = verdicts;
+        _health = health;
         _lastGood = lastGood;
         _metrics = metrics;
         _time = time;
@@ -161,6 +169,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             await Task.WhenAll(
                 FollowStoreAsync(stoppingToken),
                 FollowTimeAsync(stoppingToken),
+                FollowVerdictsAsync(stoppingToken),
                 PublishAsync(_changes, stoppingToken),
                 PublishAsync(_endpoints, stoppingToken)
             );
@@ -179,7 +188,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             {
                 await _store.MigrateAsync(cancellationToken);
                 var state = await _store.LoadAsync(cancellationToken);
-                PutFirst(state);
+                await PutFirstAsync(state, cancellationToken);
                 LogLoaded(_logger, state.Documents.Count, state.Revision, _store.Description);
                 return;
             }
@@ -188,7 +197,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 LogStoreUnavailable(_logger, _store.Description, e.Message);
                 if (await _lastGood.LoadAsync(cancellationToken) is { } lastGood)
                 {
-                    PutFirst(lastGood);
+                    await PutFirstAsync(lastGood, cancellationToken);
                     LogLoadedLastGood(_logger, lastGood.Documents.Count, lastGood.Revision);
                     return;
                 }
@@ -198,12 +207,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private void PutFirst(StoredState state)
+    private async Task PutFirstAsync(StoredState state, CancellationToken cancellationToken)
     {
+        var resources = Parse(state.Documents);
+        var desired = DesiredState.Empty.Apply(state.Revision, resources, []);
+        await _health.BeginAsync(desired, cancellationToken);
         lock (_lock)
         {
-            var resources = Parse(state.Documents);
-            var desired = DesiredState.Empty.Apply(state.Revision, resources, []);
+            _verdicts.TakeChanged();
             Put(desired, null, [.. resources.Select(r => r.Key)], resources, []);
             var (dirty, origin) = _changes.Take();
             Publish(dirty, origin);
@@ -275,6 +286,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
+    private async Task FollowVerdictsAsync(CancellationToken cancellationToken)
+    {
+        await foreach (var _ in _verdicts.Changed.ReadAllAsync(cancellationToken))
+        {
+            lock (_lock)
+            {
+                var upstreams = _verdicts.TakeChanged().Select(name => new ResourceKey(ResourceKind.Upstream, name)).ToList();
+                PutAffected(_current.Desired, null, CompiledState.Affected(_current.Desired, upstreams), [], [], _endpoints);
+            }
+        }
+    }
+
     private void OnSecretChanged(ResourceKey secret)
     {
         lock (_lock)
@@ -292,15 +315,29 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         ImmutableArray<StoredResource> deleted
     )
     {
-        var started = _time.GetTimestamp();
         var affected = CompiledState.Affected(desired, touched);
-        compiled ??= _current.Compiled.Recompile(desired, affected, new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve));
-        _current.Advance(new StatePair(desired, compiled), written, deleted);
+        var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
+        PutAffected(desired, compiled, affected, written, deleted, lane);
+        _health.Follow(desired, affected.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name));
         if (desired.Revision > 0)
         {
             _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));
         }
+    }
 
+    private void PutAffected(
+        DesiredState desired,
+        CompiledState? compiled,
+        IReadOnlySet<ResourceKey> affected,
+        ImmutableArray<StoredResource> written,
+        ImmutableArray<StoredResource> deleted,
+        Lane lane
+    )
+    {
+        var started = _time.GetTimestamp();
+        var inputs = new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve) { Health = _verdicts.Find };
+        compiled ??= _current.Compiled.Recompile(desired, affected, inputs);
+        _current.Advance(new StatePair(desired, compiled), written, deleted);
         _metrics.SnapshotBuilt(_time.GetElapsedTime(started));
         foreach (var key in affected)
         {
@@ -329,7 +366,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             }
         }
 
-        var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
         var committedAt = written.IsEmpty ? _time.GetUtcNow() : written.Min(w => w.UpdatedAt);
         lane.Mark(desired.Revision, affected, new Origin(committedAt, Activity.Current?.Context ?? default));
     }
@@ -366,8 +402,10 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         {
             using var span = Tracing.StartPublish(origin.Trace, _current.Desired.Revision);
             _views.Publish(_snapshots, changed, origin.CommittedAt);
-            if (changed.Any(k => k.Kind == ResourceKind.NodeGroup))
+            var zones = _verdicts.Zones;
+            if (changed.Any(k => k.Kind == ResourceKind.NodeGroup) || !ReferenceEquals(zones, _zones))
             {
+                _zones = zones;
                 _discovery.ReassignNodes();
             }
         }

@@ -16,6 +16,9 @@ internal static class Access
     /// <summary>For what changes.</summary>
     public const string Write = "write";
 
+    /// <summary>For testimony about the health of endpoints.</summary>
+    public const string Evidence = "evidence";
+
     /// <summary>Who acts where no tokens are in use: whoever is on this machine.</summary>
     public const string LocalUser = "local";
 
@@ -69,16 +72,27 @@ internal sealed class TokenAuthentication(
     }
 
     protected override Task HandleForbiddenAsync(AuthenticationProperties properties) =>
-        Problems.Forbidden($"The token '{Context.Author()}' may read only. Use one with role write.").ExecuteAsync(Context);
+        Problems
+            .Forbidden(
+                Context.User.IsInRole(Access.Read)
+                    ? $"The token '{Context.Author()}' may read only. Use one with role write, or with role evidence to post evidence."
+                    : $"The token '{Context.Author()}' may post evidence and nothing else. Use one with role read or write."
+            )
+            .ExecuteAsync(Context);
 
     private static AuthenticateResult Success(string name, TokenRole role)
     {
-        var identity = new ClaimsIdentity([new Claim(ClaimTypes.Name, name), new Claim(ClaimTypes.Role, Access.Read)], SchemeName);
-        if (role == TokenRole.Write)
+        // Who may change everything may give orders about an endpoint, so its testimony adds nothing.
+        string[] allowed = role switch
         {
-            identity.AddClaim(new Claim(ClaimTypes.Role, Access.Write));
-        }
-
+            TokenRole.Write => [Access.Read, Access.Write, Access.Evidence],
+            TokenRole.Evidence => [Access.Evidence],
+            _ => [Access.Read],
+        };
+        var identity = new ClaimsIdentity(
+            [new Claim(ClaimTypes.Name, name), .. allowed.Select(a => new Claim(ClaimTypes.Role, a))],
+            SchemeName
+        );
         return AuthenticateResult.Success(new AuthenticationTicket(new ClaimsPrincipal(identity), SchemeName));
     }
 }

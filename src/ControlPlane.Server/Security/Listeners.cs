@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Https;
 
 namespace ControlPlane.Server.Security;
 
-/// <summary>The two doors of the server.</summary>
+/// <summary>The doors of the server.</summary>
 internal enum Listener
 {
     /// <summary>REST API, documentation, health: HTTP/1.1 and, over TLS, HTTP/2.</summary>
@@ -15,6 +15,9 @@ internal enum Listener
 
     /// <summary>Proxies: gRPC and polling. Without TLS this is HTTP/2 with prior knowledge, because nothing negotiates; over TLS HTTP/1.1 is spoken too.</summary>
     Xds,
+
+    /// <summary>Other servers on the same database: gRPC.</summary>
+    Peers,
 }
 
 /// <summary>On each connection: through which door it came. A request cannot say this of itself, as it can a host name.</summary>
@@ -23,9 +26,12 @@ internal sealed record ListenerFeature(Listener Listener);
 /// <summary>On each endpoint: behind which door it is. One without is behind none.</summary>
 internal sealed record ListenerMetadata(Listener Listener);
 
-/// <summary>Kestrel's configuration: two listeners, their TLS and their limits.</summary>
+/// <summary>Kestrel's configuration: the listeners, their TLS and their limits.</summary>
 internal static class Listeners
 {
+    /// <summary>Each of the other servers has a few.</summary>
+    private const int MaxPeerConnections = 1000;
+
     /// <summary>Puts endpoints behind the API's door.</summary>
     public static TBuilder OnAdminListener<TBuilder>(this TBuilder builder)
         where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Admin));
@@ -33,6 +39,10 @@ internal static class Listeners
     /// <summary>Puts endpoints behind the proxies' door.</summary>
     public static TBuilder OnXdsListener<TBuilder>(this TBuilder builder)
         where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Xds));
+
+    /// <summary>Puts endpoints behind the door of the other servers.</summary>
+    public static TBuilder OnPeerListener<TBuilder>(this TBuilder builder)
+        where TBuilder : IEndpointConventionBuilder => builder.WithMetadata(new ListenerMetadata(Listener.Peers));
 
     public static void Configure(KestrelServerOptions kestrel, ServerOptions options)
     {
@@ -73,6 +83,13 @@ internal static class Listeners
                 HttpProtocols.Http2
             )
         );
+
+        if (options.EffectivePeerListen is { } peers)
+        {
+            var tls = Tls("--peer", options.PeerTlsCert, options.PeerTlsKey, options.PeerClientCa);
+            services.GetRequiredService<TlsMaterials>().Peers = tls;
+            Listen(kestrel, peers, Door(Listener.Peers, MaxPeerConnections, tls, HttpProtocols.Http2));
+        }
 
         TlsMaterial? Tls(string name, string? cert, string? key, string? clientCa) =>
             cert is null
@@ -148,6 +165,9 @@ internal static class Listeners
 internal sealed class TlsMaterials : IDisposable
 {
     private readonly List<TlsMaterial> _materials = [];
+
+    /// <summary>What is shown to other servers; null without TLS.</summary>
+    public TlsMaterial? Peers { get; set; }
 
     public TlsMaterial Add(TlsMaterial material)
     {

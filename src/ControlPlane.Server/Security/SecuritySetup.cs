@@ -23,7 +23,8 @@ internal static class SecuritySetup
         builder
             .Services.AddAuthorizationBuilder()
             .AddPolicy(Access.Read, p => p.RequireRole(Access.Read))
-            .AddPolicy(Access.Write, p => p.RequireRole(Access.Write));
+            .AddPolicy(Access.Write, p => p.RequireRole(Access.Write))
+            .AddPolicy(Access.Evidence, p => p.RequireRole(Access.Evidence));
         return builder;
     }
 

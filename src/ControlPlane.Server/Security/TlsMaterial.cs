@@ -14,6 +14,9 @@ internal sealed partial class TlsMaterial : IDisposable
     // Extended key usage id-kp-clientAuth (RFC 5280, 4.2.1.12).
     private const string ClientAuthentication = "1.3.6.1.5.5.7.3.2";
 
+    // Extended key usage id-kp-serverAuth.
+    private const string ServerAuthentication = "1.3.6.1.5.5.7.3.1";
+
     private readonly string _certFile;
     private readonly string _keyFile;
     private readonly string? _clientCaFile;
@@ -22,7 +25,7 @@ internal sealed partial class TlsMaterial : IDisposable
     private Loaded _loaded;
 
     /// <summary>Reads the files.</summary>
-    /// <param name="name">The beginning of the flags that name them, for messages: <c>--admin</c> or <c>--xds</c>.</param>
+    /// <param name="name">The beginning of the flags that name them, for messages: <c>--admin</c>, <c>--xds</c> or <c>--peer</c>.</param>
     /// <param name="certFile">PEM: the chain, leaf first.</param>
     /// <param name="keyFile">PEM: the private key.</param>
     /// <param name="clientCaFile">PEM: authorities of clients; null asks clients for no certificate.</param>
@@ -39,7 +42,7 @@ internal sealed partial class TlsMaterial : IDisposable
         catch (Exception e) when (IsFault(e))
         {
             throw new StartupException(
-                $"{name}-tls-cert {certFile} with its key{(clientCaFile is null ? "" : " and --xds-client-ca")} cannot be used: {Explain(e)}",
+                $"{name}-tls-cert {certFile} with its key{(clientCaFile is null ? "" : $" and {name}-client-ca")} cannot be used: {Explain(e)}",
                 e
             );
         }
@@ -47,7 +50,7 @@ internal sealed partial class TlsMaterial : IDisposable
         _watch = new FileWatch(clientCaFile is null ? [certFile, keyFile] : [certFile, keyFile, clientCaFile], time, Reload);
     }
 
-    private sealed record Loaded(SslStreamCertificateContext Certificate, X509ChainPolicy? ClientPolicy);
+    private sealed record Loaded(SslStreamCertificateContext Certificate, X509ChainPolicy? ClientPolicy, X509ChainPolicy? ServerPolicy);
 
     /// <summary>What a handshake that begins now uses. Fresh, because its user may fill in the rest.</summary>
     public SslServerAuthenticationOptions CreateOptions()
@@ -61,6 +64,19 @@ internal sealed partial class TlsMaterial : IDisposable
             CertificateChainPolicy = loaded.ClientPolicy,
             // A resumed session would outlive the authority that its certificate was checked against.
             AllowTlsResume = loaded.ClientPolicy is null,
+        };
+    }
+
+    /// <summary>The same as a client of a server that the authorities have signed, and that is to be the host that is asked for.</summary>
+    public SslClientAuthenticationOptions CreateClientOptions()
+    {
+        var loaded = Volatile.Read(ref _loaded);
+        return new SslClientAuthenticationOptions
+        {
+            ClientCertificateContext = loaded.Certificate,
+            EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
+            CertificateChainPolicy = loaded.ServerPolicy,
+            ApplicationProtocols = [SslApplicationProtocol.Http2],
         };
     }
 
@@ -93,11 +109,12 @@ internal sealed partial class TlsMaterial : IDisposable
         var leaf = X509Certificate2.CreateFromPemFile(_certFile, _keyFile);
         return new Loaded(
             SslStreamCertificateContext.Create(leaf, chain, offline: true),
-            _clientCaFile is null ? null : ClientPolicy(_clientCaFile)
+            _clientCaFile is null ? null : Policy(_clientCaFile, ClientAuthentication),
+            _clientCaFile is null ? null : Policy(_clientCaFile, ServerAuthentication)
         );
     }
 
-    private static X509ChainPolicy ClientPolicy(string caFile)
+    private static X509ChainPolicy Policy(string caFile, string usage)
     {
         var authorities = new X509Certificate2Collection();
         authorities.ImportFromPemFile(caFile);
@@ -113,7 +130,7 @@ internal sealed partial class TlsMaterial : IDisposable
             DisableCertificateDownloads = true,
         };
         policy.CustomTrustStore.AddRange(authorities);
-        policy.ApplicationPolicy.Add(new Oid(ClientAuthentication));
+        policy.ApplicationPolicy.Add(new Oid(usage));
         return policy;
     }
 

@@ -10,8 +10,11 @@ public enum TokenRole
     /// <summary>To see everything but secrets.</summary>
     Read,
 
-    /// <summary>To see and to change.</summary>
+    /// <summary>To see and to change; to testify, too.</summary>
     Write,
+
+    /// <summary>To testify about the health of endpoints, and nothing else: it does not even see.</summary>
+    Evidence,
 }
 
 /// <summary>One token as the server knows it.</summary>
@@ -29,9 +32,22 @@ internal static class TokenFile
     private const string TokenPrefix = "cp_";
     private const string HashPrefix = "sha256:";
 
+    /// <summary>The words of the roles, as they stand in messages.</summary>
+    public const string Roles = "read|write|evidence";
+
     /// <summary>Whether a text may name a token.</summary>
     public static bool IsName(string text) =>
         text.Length is > 0 and < 64 && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.');
+
+    /// <summary>The role that a word means; null if it means none.</summary>
+    public static TokenRole? ParseRole(string word) =>
+        word switch
+        {
+            "read" => TokenRole.Read,
+            "write" => TokenRole.Write,
+            "evidence" => TokenRole.Evidence,
+            _ => null,
+        };
 
     /// <summary>Makes a token from 256 random bits.</summary>
     /// <returns>The token, to be shown once, and its line for the file.</returns>
@@ -60,9 +76,9 @@ internal static class TokenFile
             }
 
             var parts = line.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
-            if (parts.Length != 3 || !IsName(parts[0]) || parts[1] is not ("read" or "write") || ParseHash(parts[2]) is not { } hash)
+            if (parts.Length != 3 || !IsName(parts[0]) || ParseRole(parts[1]) is not { } role || ParseHash(parts[2]) is not { } hash)
             {
-                faults.Add($"line {number} is not 'NAME read|write sha256:HEX', as 'token create NAME --role read|write' prints it");
+                faults.Add($"line {number} is not 'NAME {Roles} sha256:HEX', as 'token create NAME --role {Roles}' prints it");
             }
             else if (tokens.Any(t => t.Name == parts[0]))
             {
@@ -70,7 +86,7 @@ internal static class TokenFile
             }
             else
             {
-                tokens.Add(new ApiToken(parts[0], parts[1] == "write" ? TokenRole.Write : TokenRole.Read, hash));
+                tokens.Add(new ApiToken(parts[0], role, hash));
             }
         }
 
@@ -88,7 +104,7 @@ internal static class TokenFile
         return hex.Length == 64 && hex.All(char.IsAsciiHexDigit) ? [.. Convert.FromHexString(hex)] : null;
     }
 
-    private static string RoleWord(TokenRole role) => role == TokenRole.Write ? "write" : "read";
+    private static string RoleWord(TokenRole role) => role.ToString().ToLowerInvariant();
 
     private static string Base64UrlText(byte[] bytes) => System.Buffers.Text.Base64Url.EncodeToString(bytes);
 }

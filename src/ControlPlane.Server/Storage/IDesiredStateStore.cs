@@ -120,6 +120,10 @@ public sealed record WriteBatch(
     IReadOnlyList<ResourceKey> Deletes
 )
 {
+    /// <summary>A time as both databases keep it.</summary>
+    internal static DateTimeOffset ToMicrosecond(DateTimeOffset time) =>
+        new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerMicrosecond), TimeSpan.Zero);
+
     /// <summary>The batch as both databases can hold it: times in UTC to the microsecond, and free text without the characters that one of them refuses.</summary>
     /// <exception cref="ArgumentException">A key occurs twice, or a document is not one line.</exception>
     internal WriteBatch AsStored()
@@ -158,9 +162,6 @@ public sealed record WriteBatch(
                 ),
             ],
         };
-
-        static DateTimeOffset ToMicrosecond(DateTimeOffset time) =>
-            new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerMicrosecond), TimeSpan.Zero);
 
         // PostgreSQL has no NUL in text, and neither database has half a surrogate pair.
         static string Clean(string text) => Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(text)).Replace('\0', '\uFFFD');

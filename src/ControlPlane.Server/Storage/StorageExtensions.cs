@@ -26,6 +26,16 @@ internal static class StorageExtensions
             provider.GetRequiredService<StoreMetrics>(),
             provider.GetRequiredService<TimeProvider>()
         ));
+        services.AddSingleton(provider => (IHealthStore)provider.GetRequiredService<IDesiredStateStore>());
+        if (StoreFactory.IsShared(store))
+        {
+            services.AddSingleton(provider => ((MeasuredStore)provider.GetRequiredService<IDesiredStateStore>()).Lease!);
+        }
+
+        services.AddSingleton(provider => new LastGoodHealthFile(
+            Path.ChangeExtension(lastGoodPath, ".health.jsonl"),
+            provider.GetRequiredService<ILogger<LastGoodHealthFile>>()
+        ));
         services.AddSingleton(provider => new LastGoodFile(
             lastGoodPath,
             provider.GetRequiredService<TimeProvider>(),

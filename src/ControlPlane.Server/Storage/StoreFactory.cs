@@ -11,6 +11,9 @@ internal static class StoreFactory
     private const string Forms =
         "Give sqlite:PATH, a URL such as postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require, or an Npgsql connection string such as Host=HOST;Database=DATABASE;Username=USER.";
 
+    /// <summary>Whether other servers can be on the database that <c>--store</c> names.</summary>
+    public static bool IsShared(string store) => !store.StartsWith("sqlite:", StringComparison.OrdinalIgnoreCase);
+
     /// <summary>
     /// Reads <c>sqlite:PATH</c>, a <c>postgres://</c> or <c>postgresql://</c> URL, or an Npgsql connection string. Nothing is opened yet.
     /// </summary>

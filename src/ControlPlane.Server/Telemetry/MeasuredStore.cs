@@ -5,8 +5,10 @@ using ControlPlane.Server.Storage;
 namespace ControlPlane.Server.Telemetry;
 
 /// <summary>Either kind of store, with each operation measured and traced.</summary>
-internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metrics, TimeProvider time) : IDesiredStateStore
+internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metrics, TimeProvider time) : IDesiredStateStore, IHealthStore
 {
+    private int _isDisposed;
+
     /// <inheritdoc/>
     public string Description => inner.Description;
 
@@ -83,8 +85,54 @@ internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metri
     /// <inheritdoc/>
     public Task RestoreAsync(Stream source, CancellationToken cancellationToken) => inner.RestoreAsync(source, cancellationToken);
 
+    /// <summary>The lease of those that share the database; null where nobody does.</summary>
+    public IHealthLease? Lease => inner as IHealthLease;
+
+    private IHealthStore Health => (IHealthStore)inner;
+
     /// <inheritdoc/>
-    public ValueTask DisposeAsync() => inner.DisposeAsync();
+    public Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken) =>
+        Measure("load_health", () => Health.LoadHealthAsync(cancellationToken));
+
+    /// <inheritdoc/>
+    public Task WriteHealthAsync(HealthBatch batch, CancellationToken cancellationToken) =>
+        Measure(
+            "write_health",
+            async () =>
+            {
+                await Health.WriteHealthAsync(batch, cancellationToken);
+                return true;
+            }
+        );
+
+    /// <inheritdoc/>
+    public Task<IReadOnlyList<StoredTransition>> ListTransitionsAsync(
+        string? upstream,
+        DateTimeOffset from,
+        DateTimeOffset to,
+        long beforeId,
+        int limit,
+        CancellationToken cancellationToken
+    ) => Measure("list_transitions", () => Health.ListTransitionsAsync(upstream, from, to, beforeId, limit, cancellationToken));
+
+    /// <inheritdoc/>
+    public Task<IReadOnlyList<StoredTransition>> ListTransitionsAfterAsync(
+        string? upstream,
+        long afterId,
+        int limit,
+        CancellationToken cancellationToken
+    ) => Measure("list_transitions", () => Health.ListTransitionsAfterAsync(upstream, afterId, limit, cancellationToken));
+
+    /// <inheritdoc/>
+    public Task<long> PruneTransitionsAsync(DateTimeOffset olderThan, int keep, CancellationToken cancellationToken) =>
+        Measure("prune_transitions", () => Health.PruneTransitionsAsync(olderThan, keep, cancellationToken));
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync() =>
+        // The container knows the store under several names, and disposes of each.
+        Interlocked.Exchange(ref _isDisposed, 1) == 0
+            ? inner.DisposeAsync()
+            : ValueTask.CompletedTask;
 
     private async Task<T> Measure<T>(string operation, Func<Task<T>> run, Func<T, string>? resultOf = null)
     {

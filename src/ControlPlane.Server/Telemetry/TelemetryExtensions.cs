@@ -1,3 +1,4 @@
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -15,10 +16,10 @@ internal static class TelemetryExtensions
     public const string OtlpEndpointVariable = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
     /// <summary>
-    /// Series that one instrument may have: 5 000 upstreams in 3 states, with room. What is beyond is summed up in one series that says
+    /// Series that one instrument may have: 5 000 upstreams in 7 states, with room. What is beyond is summed up in one series that says
     /// <c>otel_metric_overflow="true"</c>. The space is reserved at the first value.
     /// </summary>
-    private const int MaxUpstreamSeries = 20_000;
+    private const int MaxUpstreamSeries = 40_000;
 
     // Meter and span source of the discovery services.
     private const string DiscoveryName = "ControlPlane.Discovery";
@@ -28,7 +29,9 @@ internal static class TelemetryExtensions
         PublishingMetrics.MeterName,
         StoreMetrics.MeterName,
         UpstreamMetrics.MeterName,
+        HealthMetrics.MeterName,
         DiscoveryName,
+        LoadReportingMetrics.MeterName,
         "Npgsql",
     ];
 
@@ -44,6 +47,7 @@ internal static class TelemetryExtensions
         services.AddSingleton<PublishingMetrics>();
         services.AddSingleton<ConvergenceTracker>();
         services.AddSingleton<StoreMetrics>();
+        services.AddSingleton<HealthMetrics>();
         services.AddSingleton<UpstreamMetrics>();
         services.AddHostedService(provider => provider.GetRequiredService<UpstreamMetrics>());
 
@@ -56,6 +60,9 @@ internal static class TelemetryExtensions
                     .AddAspNetCoreInstrumentation()
                     .AddRuntimeInstrumentation()
                     .AddView(UpstreamMetrics.Endpoints, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Requests, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView(LoadReportingMetrics.Errors, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
+                    .AddView("upstream.healthy_ratio*", new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddPrometheusExporter()
             );
 

@@ -20,11 +20,13 @@ internal sealed class UpstreamMetrics : IHostedService
     private static readonly ImmutableDictionary<string, EndpointSpec> NoEndpoints = ImmutableDictionary<string, EndpointSpec>.Empty;
 
     private readonly CurrentState _state;
+    private readonly HealthMetrics _health;
     private readonly TimeProvider _time;
 
-    public UpstreamMetrics(IMeterFactory factory, CurrentState state, TimeProvider time)
+    public UpstreamMetrics(IMeterFactory factory, CurrentState state, HealthMetrics health, TimeProvider time)
     {
         _state = state;
+        _health = health;
         _time = time;
         factory
             .Create(MeterName)
@@ -32,7 +34,7 @@ internal sealed class UpstreamMetrics : IHostedService
                 Endpoints,
                 Count,
                 "{endpoint}",
-                "Endpoints that the control plane publishes as usable (healthy), as draining, or leaves out (disabled)."
+                "Endpoints by their state: what the control plane decided, or healthy where every proxy decides by itself; draining and disabled are operators' orders."
             );
     }
 
@@ -49,24 +51,37 @@ internal sealed class UpstreamMetrics : IHostedService
         foreach (var (name, upstream) in desired.List(ResourceKind.Upstream))
         {
             var spec = (UpstreamSpec)upstream.Manifest.Spec;
-            if (spec.Endpoints.Source is EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns)
+            if (!spec.Endpoints.AreOurs())
             {
                 // Only the proxies know what the names resolve to.
                 continue;
             }
 
+            if (spec.IsCentral() && _health.CountsOf(name) is { } counts)
+            {
+                yield return Of(name, "new", counts.New);
+                yield return Of(name, "up", counts.Up);
+                yield return Of(name, "suspect", counts.Suspect);
+                yield return Of(name, "down", counts.Down);
+                yield return Of(name, "probation", counts.Probation);
+                yield return Of(name, "draining", counts.Draining);
+                yield return Of(name, "disabled", counts.Disabled);
+                continue;
+            }
+
             var registered = desired.Children(ResourceKind.Endpoint, name);
             var total = spec.Endpoints.Source == EndpointSource.Registration ? registered.Count : spec.Endpoints.Static.Length;
-            var (healthy, draining) = Published(spec, registered, desired.Children(ResourceKind.Override, name), total, now);
+            var (healthy, draining, unhealthy) = Published(spec, registered, desired.Children(ResourceKind.Override, name), total, now);
 
             // Every state, also where it is 0: an alert on a sum must not vanish with its last endpoint.
             yield return Of(name, "healthy", healthy);
             yield return Of(name, "draining", draining);
-            yield return Of(name, "disabled", total - healthy - draining);
+            yield return Of(name, "down", unhealthy);
+            yield return Of(name, "disabled", total - healthy - draining - unhealthy);
         }
     }
 
-    private static (int Healthy, int Draining) Published(
+    private static (int Healthy, int Draining, int Unhealthy) Published(
         UpstreamSpec spec,
         ImmutableSortedDictionary<string, StoredResource> registered,
         ImmutableSortedDictionary<string, StoredResource> orders,
@@ -77,7 +92,7 @@ internal sealed class UpstreamMetrics : IHostedService
         // The usual case needs no look at the endpoints.
         if (orders.IsEmpty)
         {
-            return (total, 0);
+            return (total, 0, 0);
         }
 
         var endpoints = registered.IsEmpty
@@ -86,7 +101,8 @@ internal sealed class UpstreamMetrics : IHostedService
         var overrides = orders.ToImmutableDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec);
         var published = EndpointLifecycle.At(spec, endpoints, overrides, now).Endpoints;
         var draining = published.Count(e => e.Status == EndpointStatus.Draining);
-        return (published.Length - draining, draining);
+        var unhealthy = published.Count(e => e.Status == EndpointStatus.Unhealthy);
+        return (published.Length - draining - unhealthy, draining, unhealthy);
     }
 
     private static Measurement<int> Of(string upstream, string state, int count) =>

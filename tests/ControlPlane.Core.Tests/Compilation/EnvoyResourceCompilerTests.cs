@@ -86,7 +86,7 @@ public sealed class EnvoyResourceCompilerTests
             new EnvoyResourceSpec { TypeUrl = Prefix + Cluster.Descriptor.FullName, ValueBase64 = Convert.ToBase64String(bytes) }
         );
         Assert.Empty(problems);
-        Assert.Equal(bytes.Length, compiled!.Encode().Payload.Length);
+        Assert.Equal(bytes.Length, compiled!.Encode([]).Payload.Length);
     }
 
     [Fact]

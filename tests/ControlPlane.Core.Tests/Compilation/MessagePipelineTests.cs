@@ -122,7 +122,7 @@ public sealed class MessagePipelineTests
                     },
                 },
             };
-            return MessagePipeline.Complete(ResourceType.Listener, "x", listener, "/spec/resource", new ProblemCollector()).Encode();
+            return MessagePipeline.Complete(ResourceType.Listener, "x", listener, "/spec/resource", new ProblemCollector()).Encode([]);
         }
 
         Assert.Equal(Encoded("a", "b", "c").Version, Encoded("c", "a", "b").Version);

@@ -46,6 +46,84 @@ public sealed class OrderAndRefusalTests
         Assert.Equal(delta ? "CDS{}-{a}" : "CDS{b=1}", xds.Ack(Route));
     }
 
+    [Theory]
+    [Trait("Rule", "O-08")]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void O08_what_was_let_past_a_check_is_tried_by_itself_when_all_else_is_acknowledged(XdsProtocol protocol)
+    {
+        var delta = protocol == XdsProtocol.Delta;
+        var xds = Envoy(protocol, "CDS:a=1 EDS:a=1");
+        Assert.Equal(delta ? "CDS{b=1,c=1}" : "CDS{a=1,b=1,c=1}", xds.Change("CDS:b=1 CDS:late=1? CDS:c=1"));
+        // Something else changes meanwhile, and is not in its company either.
+        Assert.Equal(delta ? "CDS{d=1}" : "CDS{a=1,b=1,c=1,d=1}", xds.Change("CDS:d=1"));
+        Assert.Equal("", delta ? xds.Ack(Cluster, xds.Responses[^2]) : "");
+        Assert.Equal(delta ? "CDS{late=1?}" : "CDS{a=1,b=1,c=1,d=1,late=1?}", xds.Ack(Cluster));
+        Assert.Equal(delta ? "CDS{}-{late}" : "CDS{a=1,b=1,c=1,d=1}", xds.Nack(Cluster, "late: ring"));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal("late", Assert.Single(xds.Session.Status().Single(status => status.Type == Cluster).Refusals).Name);
+        Assert.Equal(delta ? "CDS{late=2}" : "CDS{a=1,b=1,c=1,d=1,late=2}", xds.Change("CDS:late=2"));
+    }
+
+    [Theory]
+    [Trait("Rule", "O-08")]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void O08_a_client_that_connects_is_sent_what_was_let_past_a_check_one_by_one_after_the_rest(XdsProtocol protocol)
+    {
+        var delta = protocol == XdsProtocol.Delta;
+        var xds = new SessionDriver(protocol).With("CDS:a=1 CDS:p=1? CDS:late=1? LDS:l=1?");
+        Assert.Equal("CDS{a=1}", xds.Ask(Cluster));
+        Assert.Equal("LDS{}", xds.Ask(Listener));
+        Assert.Equal("LDS{l=1?}", xds.Ack(Listener));
+        var first = xds.Ack(Cluster);
+        Assert.Contains(first, (string[])(delta ? ["CDS{p=1?}", "CDS{late=1?}"] : ["CDS{a=1,p=1?}", "CDS{a=1,late=1?}"]));
+        var second = xds.Ack(Cluster);
+        Assert.Contains("late=1?", first + second, StringComparison.Ordinal);
+        Assert.Contains("p=1?", first + second, StringComparison.Ordinal);
+        Assert.Equal("", xds.AckAll());
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_a_client_that_holds_what_was_let_past_a_check_is_not_sent_it_again()
+    {
+        var xds = SessionDriver.Delta().With("CDS:a=1 CDS:new=1?");
+        Assert.Equal("CDS{}", xds.Ask(Cluster, holds: "a=1 new=1?"));
+        Assert.Equal("", xds.Ack(Cluster));
+    }
+
+    [Theory]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void A_listener_that_was_refused_for_its_address_is_sent_again_when_another_has_given_one_up(XdsProtocol protocol)
+    {
+        var delta = protocol == XdsProtocol.Delta;
+        var xds = Envoy(protocol, "LDS:l=1");
+        xds.Change("LDS:m=1");
+        xds.Nack(Listener, "Error adding/updating listener(s) m: 'm' has duplicate address '0.0.0.0:1' as existing listener");
+        xds.AckAll();
+        xds.Change("LDS:n=1");
+        // A further listener frees no address.
+        Assert.Equal("", xds.AckAll());
+        Assert.Equal(delta ? "LDS{}-{l}" : "LDS{n=1}", xds.Change("LDS:l"));
+        Assert.Equal(delta ? "LDS{m=1}" : "LDS{m=1,n=1}", xds.Ack(Listener));
+        Assert.Equal("", xds.Ack(Listener));
+    }
+
+    [Fact]
+    public void A_listener_that_was_refused_while_its_secret_was_bad_is_sent_again_after_the_secret_was_corrected()
+    {
+        var xds = Envoy(XdsProtocol.Delta, "LDS:l=1 SDS:s=1 SDS:t=1");
+        xds.Ask(Secret, "s t");
+        xds.AckAll();
+        xds.Change("LDS:m=1>$s");
+        xds.Nack(Listener, "Error adding/updating listener(s) m: Failed to load certificate chain from s");
+        xds.AckAll();
+        Assert.Equal("SDS{t=2}", xds.Change("SDS:t=2"));
+        Assert.Equal("SDS{s=2} LDS{m=1}", xds.Change("SDS:s=2"));
+    }
+
     [Fact]
     [Trait("Rule", "O-02")]
     public void O02_the_assignment_of_a_cluster_that_is_held_back_is_not_taken_away_before_it()

@@ -49,7 +49,8 @@ internal sealed class SessionDriver(XdsProtocol protocol)
 
     /// <summary>
     /// One change of the snapshot. Each word adds or replaces, <c>CDS:a=1</c>, or takes away, <c>CDS:a</c>; <c>RDS:r=1>a+b</c> refers to clusters a and b, and a
-    /// listener to route tables after <c>></c> unless the name begins with <c>@</c>, which stands for a cluster.
+    /// listener to route tables after <c>></c> unless the name begins with <c>@</c>, which stands for a cluster, or <c>$</c>, for a secret. Content that ends in
+    /// <c>?</c> was let past a check.
     /// </summary>
     public string Change(string words)
     {
@@ -82,6 +83,7 @@ internal sealed class SessionDriver(XdsProtocol protocol)
                                 target switch
                                 {
                                     ['@', .. var cluster] => new ResourceReference(ResourceType.Cluster, cluster),
+                                    ['$', .. var secret] => new ResourceReference(ResourceType.Secret, secret),
                                     _ => new ResourceReference(
                                         type == ResourceType.Listener ? ResourceType.Route
                                             : type == ResourceType.Cluster ? ResourceType.Endpoints
@@ -152,7 +154,7 @@ internal sealed class SessionDriver(XdsProtocol protocol)
             },
             _ => new ScopedRouteConfiguration { Name = name, RouteConfigurationName = content },
         };
-        var resource = EncodedResource.Create(type, name, message, references);
+        var resource = EncodedResource.Create(type, name, message, references, isDoubted: content.EndsWith('?'));
         _contents[(type, resource.Version)] = content;
         return resource;
     }

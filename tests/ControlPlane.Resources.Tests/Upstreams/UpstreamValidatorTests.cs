@@ -138,7 +138,37 @@ public sealed class UpstreamValidatorTests
             // health
             { "health: { checks: [{}] }", "/spec/health/checks/0", "missing-alternative" },
             { "health: { checks: [{ tcp: {}, http: { path: / } }] }", "/spec/health/checks/0", "too-many-alternatives" },
-            { "health: { checks: [{ tcp: {} }, { tcp: {} }] }", "/spec/health/checks", "one-check" },
+            { "health: { authority: envoy, checks: [{ tcp: {} }, { tcp: {} }] }", "/spec/health/checks", "one-check" },
+            { "health: { checks: [{ tcp: {}, interval: 100ms, edgeInterval: 100ms }] }", "/spec/health/checks/0/interval", "out-of-range" },
+            { "health: { checks: [{ tcp: {}, edgeInterval: 20ms }] }", "/spec/health/checks/0/edgeInterval", "out-of-range" },
+            { "health: { checks: [{ tcp: {}, interval: 20s, timeout: 11s }] }", "/spec/health/checks/0/timeout", "out-of-range" },
+            { "health: { checks: [{ tcp: {}, fall: 1 }] }", "/spec/health/checks/0/fall", "out-of-range" },
+            { "health: { quorum: { downShare: 0.5 } }", "/spec/health/quorum/downShare", "out-of-range" },
+            { "health: { quorum: { upShare: 0.4 } }", "/spec/health/quorum/upShare", "out-of-range" },
+            { "health: { quorum: { mode: lax } }", "/spec/health/quorum/mode", "unknown-word" },
+            { "health: { veto: { minimumRequests: 5 } }", "/spec/health/veto/minimumRequests", "out-of-range" },
+            { "health: { veto: { successRate: 90 } }", "/spec/health/veto/successRate", "out-of-range" },
+            { "health: { veto: { waitWindows: 7 } }", "/spec/health/veto/waitWindows", "out-of-range" },
+            { "health: { outlier: { deviations: 1 } }", "/spec/health/outlier/deviations", "out-of-range" },
+            { "health: { outlier: { gap: 0.3 } }", "/spec/health/outlier/downGap", "out-of-range" },
+            { "health: { outlier: { minimumRequests: 1 } }", "/spec/health/outlier/minimumRequests", "out-of-range" },
+            { "health: { outlier: { downRate: 50 } }", "/spec/health/outlier/downRate", "out-of-range" },
+            { "health: { outlier: { policy: envoys } }", "/spec/health/outlier/policy", "unknown-word" },
+            {
+                "health: { outlier: { policy: envoy, successRate: { minimumHosts: 1 } } }",
+                "/spec/health/outlier/successRate/minimumHosts",
+                "out-of-range"
+            },
+            { "health: { hold: { active: 0s } }", "/spec/health/hold/active", "out-of-range" },
+            { "health: { hold: { passive: 10m } }", "/spec/health/hold/maxPassive", "out-of-range" },
+            { "health: { flapDamping: { suppress: 1000 } }", "/spec/health/flapDamping/suppress", "out-of-range" },
+            { "health: { flapDamping: { reuse: 3000 } }", "/spec/health/flapDamping/reuse", "out-of-range" },
+            { "health: { flapDamping: { ceiling: 1000 } }", "/spec/health/flapDamping/ceiling", "out-of-range" },
+            { "health: { guards: { velocityPercent: 0 } }", "/spec/health/guards/velocityPercent", "out-of-range" },
+            { "health: { guards: { massPercent: 101 } }", "/spec/health/guards/massPercent", "out-of-range" },
+            { "health: { rampTime: 2h }", "/spec/health/rampTime", "out-of-range" },
+            { "health: { authority: envoy, onTotalFailure: spray }", "/spec/health/onTotalFailure", "needs-central-health" },
+            { "health: { authority: envoy, quorum: { mode: strict } }", "/spec/health/quorum", "needs-central-health" },
             { "health: { checks: [{ grpc: {} }] }", "/spec/health/checks/0/grpc", "grpc-check-needs-http2" },
             { "protocol: tcp\nhealth: { checks: [{ http: { path: / } }] }", "/spec/health/checks/0/http", "http-check-on-tcp" },
             { "health: { checks: [{ http: { path: readyz } }] }", "/spec/health/checks/0/http/path", "invalid-path" },
@@ -180,7 +210,7 @@ public sealed class UpstreamValidatorTests
             { "health: { checks: [{ tcp: {}, interval: 0s }] }", "/spec/health/checks/0/interval", "out-of-range" },
             { "health: { checks: [{ tcp: {}, rise: 0 }] }", "/spec/health/checks/0/rise", "out-of-range" },
             {
-                "health: { checks: [{ tcp: {}, interval: 500h, timeout: 500h, fall: 4294967295 }] }",
+                "health: { authority: envoy, checks: [{ tcp: {}, interval: 500h, timeout: 500h, fall: 4294967295 }] }",
                 "/spec/health/checks/0/fall",
                 "out-of-range"
             },
@@ -225,6 +255,18 @@ public sealed class UpstreamValidatorTests
     [MemberData(nameof(Faults))]
     public void A_fault_is_refused_where_it_stands(string yaml, string pointer, string code) =>
         SpecText.HasProblem(ResourceKind.Upstream, $"{yaml}\n{Endpoints}", pointer, code, ProblemSeverity.Error);
+
+    [Theory]
+    [InlineData("envoyStrictDns")]
+    [InlineData("envoyLogicalDns")]
+    public void Central_health_of_endpoints_that_every_proxy_resolves_is_refused(string source) =>
+        SpecText.HasProblem(
+            ResourceKind.Upstream,
+            $"health: {{ authority: central }}\nendpoints: {{ source: {source}, hosts: [{{ address: a.example.com, port: 80 }}] }}",
+            "/spec/health/authority",
+            "central-needs-endpoints",
+            ProblemSeverity.Error
+        );
 
     public static TheoryData<string, string, string> EndpointFaults() =>
         new()
@@ -337,14 +379,23 @@ public sealed class UpstreamValidatorTests
                 "blocks-everything"
             },
             { $"tls: {{ sni: a.example.com, ca: system, minVersion: tls11 }}\n{Endpoints}", "/spec/tls/minVersion", "tls-version-old" },
-            { $"health: {{ panicThresholdPercent: 80 }}\n{Endpoints}", "/spec/health/panicThresholdPercent", "panic-threshold-inert" },
+            {
+                $"health: {{ authority: envoy, panicThresholdPercent: 80 }}\n{Endpoints}",
+                "/spec/health/panicThresholdPercent",
+                "panic-threshold-inert"
+            },
             {
                 $"health: {{ checks: [{{ tcp: {{}}, timeout: 5s }}] }}\n{Endpoints}",
                 "/spec/health/checks/0/timeout",
                 "timeout-above-interval"
             },
             { $"health: {{ checks: [{{ tcp: {{}}, interval: 25s }}] }}\n{Endpoints}", "/spec/health/checks/0", "slow-detection" },
-            { $"health: {{ checks: [{{ tcp: {{}}, fall: 1 }}] }}\n{Endpoints}", "/spec/health/checks/0/fall", "single-failure" },
+            { $"health: {{ panicThresholdPercent: 40 }}\n{Endpoints}", "/spec/health/panicThresholdPercent", "panic-overrides-verdicts" },
+            {
+                $"health: {{ authority: envoy, checks: [{{ tcp: {{}}, fall: 1 }}] }}\n{Endpoints}",
+                "/spec/health/checks/0/fall",
+                "single-failure"
+            },
             {
                 $"health: {{ checks: [{{ tcp: {{}}, interval: 500ms, edgeInterval: 500ms, timeout: 400ms }}] }}\n{Endpoints}",
                 "/spec/health/checks/0/interval",
@@ -366,7 +417,7 @@ public sealed class UpstreamValidatorTests
                 "ejection-inert"
             },
             {
-                $"health: {{ minimumHealthyPercent: 10, outlierDetection: {{ maxEjectionPercent: 60 }} }}\n{Endpoints}",
+                $"health: {{ authority: envoy, minimumHealthyPercent: 10, outlierDetection: {{ maxEjectionPercent: 60 }} }}\n{Endpoints}",
                 "/spec/health/outlierDetection/maxEjectionPercent",
                 "ejection-causes-panic"
             },

@@ -13,11 +13,12 @@ public sealed class RoleTests : IAsyncLifetime
     private readonly string _folder = Directory.CreateTempSubdirectory("cp-roles-").FullName;
     private readonly (string Token, string Line) _reader = TokenFile.Create("viewer", TokenRole.Read);
     private readonly (string Token, string Line) _writer = TokenFile.Create("ci", TokenRole.Write);
+    private readonly (string Token, string Line) _checker = TokenFile.Create("checker", TokenRole.Evidence);
     private ControlPlaneHost _host = null!;
 
     public async ValueTask InitializeAsync()
     {
-        await File.WriteAllTextAsync(Path.Combine(_folder, "tokens"), _reader.Line + "\n" + _writer.Line);
+        await File.WriteAllTextAsync(Path.Combine(_folder, "tokens"), string.Join('\n', _reader.Line, _writer.Line, _checker.Line));
         _host = await ControlPlaneHost.StartAsync(o => o with { AdminTokenFile = Path.Combine(_folder, "tokens") });
     }
 
@@ -69,6 +70,33 @@ public sealed class RoleTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_evidence_token_posts_evidence_and_does_nothing_else()
+    {
+        using var posted = await SendAsync(HttpMethod.Post, "/api/v1/evidence", _checker.Token, """{"items": []}""");
+        Assert.Equal(422, (int)posted.StatusCode);
+        Assert.Contains("/items", await posted.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+
+        foreach (
+            var (method, path) in ((string, string)[])[("GET", "/api/v1/upstreams"), ("PUT", "/api/v1/upstreams/a"), ("GET", "/metrics")]
+        )
+        {
+            using var answer = await SendAsync(new HttpMethod(method), path, _checker.Token, method == "PUT" ? Bodies.Upstream() : null);
+            Assert.Equal(403, (int)answer.StatusCode);
+            Assert.Contains("may post evidence and nothing else", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public async Task A_read_token_posts_no_evidence_and_a_write_token_may()
+    {
+        using var refused = await SendAsync(HttpMethod.Post, "/api/v1/evidence", _reader.Token, """{"items": []}""");
+        using var taken = await SendAsync(HttpMethod.Post, "/api/v1/evidence", _writer.Token, """{"items": []}""");
+
+        Assert.Equal(403, (int)refused.StatusCode);
+        Assert.Equal(422, (int)taken.StatusCode);
+    }
+
+    [Fact]
     public void Every_endpoint_of_the_api_asks_for_a_role_and_every_method_that_changes_for_the_role_write()
     {
         var endpoints = _host
@@ -83,7 +111,11 @@ public sealed class RoleTests : IAsyncLifetime
             var roles = endpoint.Metadata.GetOrderedMetadata<IAuthorizeData>().Select(a => a.Policy).ToList();
             var methods = endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()!.HttpMethods;
             var onlyAsks = methods is ["GET"] || endpoint.RoutePattern.RawText is "/api/v1/validate" or "/api/v1/diff";
-            Assert.True(roles.SequenceEqual([onlyAsks ? Access.Read : Access.Write]), $"{endpoint.DisplayName}: {string.Join(',', roles)}");
+            var needed =
+                endpoint.RoutePattern.RawText == "/api/v1/evidence" ? Access.Evidence
+                : onlyAsks ? Access.Read
+                : Access.Write;
+            Assert.True(roles.SequenceEqual([needed]), $"{endpoint.DisplayName}: {string.Join(',', roles)}");
         }
     }
 

@@ -1,8 +1,10 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Text;
 using System.Text.Json;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Server.Discovery;
 using ControlPlane.TestKit;
 using Envoy.Admin.V3;
 using Envoy.Service.Status.V3;
@@ -125,7 +127,7 @@ public sealed class OtherServicesTests
     {
         await using var server = await DiscoveryTestServer.StartAsync(ready: false);
         using var client = new XdsClient(server.Address);
-        var health = new Health.HealthClient(client.Invoker);
+        var health = new Grpc.Health.V1.Health.HealthClient(client.Invoker);
         using var watch = health.Watch(new HealthCheckRequest { Service = XdsClient.Ads });
         Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         while (watch.ResponseStream.Current.Status == HealthCheckResponse.Types.ServingStatus.ServiceUnknown)
@@ -137,6 +139,16 @@ public sealed class OtherServicesTests
         server.Snapshots.MarkReady();
         Assert.True(await watch.ResponseStream.MoveNext(TestContext.Current.CancellationToken));
         Assert.Equal(HealthCheckResponse.Types.ServingStatus.Serving, watch.ResponseStream.Current.Status);
+    }
+
+    [Fact]
+    public async Task The_warm_up_runs_to_its_end_and_counts_nowhere()
+    {
+        var published = new List<string>();
+        using var listener = new MeterListener { InstrumentPublished = (instrument, _) => published.Add(instrument.Meter.Name) };
+        await DiscoveryWarmUp.RunAsync(TestContext.Current.CancellationToken);
+        listener.Start();
+        Assert.Contains("ControlPlane.WarmUp", published);
     }
 
     [Fact]

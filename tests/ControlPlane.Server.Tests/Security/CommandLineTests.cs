@@ -157,7 +157,7 @@ public sealed class CommandLineTests
         Assert.Contains("--to is missing", Faults("backup"), StringComparison.Ordinal);
         Assert.Contains("--to does not belong to this command", Faults("--to", "f"), StringComparison.Ordinal);
         Assert.Contains(
-            "--role is 'read' or 'write', not 'admin'",
+            "--role is one of read|write|evidence, not 'admin'",
             Faults("token", "create", "ci", "--role", "admin"),
             StringComparison.Ordinal
         );

@@ -15,6 +15,7 @@ public sealed class EventIdTests
         ["Security"] = 5000,
         ["Demo"] = 6000,
         ["HealthIntake"] = 7000,
+        ["Health"] = 8000,
     };
 
     private static readonly IReadOnlyList<(string Method, string Folder, int Id)> Events =

@@ -28,7 +28,7 @@ public sealed class MetricsTests : IDisposable
     {
         var state = new CurrentState();
         using var meters = new RecordedMetrics();
-        _ = new UpstreamMetrics(meters.Factory, state, _time);
+        _ = new UpstreamMetrics(meters.Factory, state, new HealthMetrics(meters.Factory, state, _time), _time);
         state.Advance(
             new StatePair(
                 DesiredState.Empty.Apply(
@@ -59,9 +59,11 @@ public sealed class MetricsTests : IDisposable
             [
                 "2 {upstream=listed,state=healthy}",
                 "0 {upstream=listed,state=draining}",
+                "0 {upstream=listed,state=down}",
                 "0 {upstream=listed,state=disabled}",
                 "1 {upstream=registered,state=healthy}",
                 "1 {upstream=registered,state=draining}",
+                "0 {upstream=registered,state=down}",
                 "1 {upstream=registered,state=disabled}",
             ],
             meters.Read("upstream.endpoints")
@@ -70,8 +72,13 @@ public sealed class MetricsTests : IDisposable
         // The drain time is over: the endpoint is left out, without a write.
         _time.Advance(TimeSpan.FromHours(1));
         Assert.Equal(
-            ["1 {upstream=registered,state=healthy}", "0 {upstream=registered,state=draining}", "2 {upstream=registered,state=disabled}"],
-            meters.Read("upstream.endpoints").Skip(3)
+            [
+                "1 {upstream=registered,state=healthy}",
+                "0 {upstream=registered,state=draining}",
+                "0 {upstream=registered,state=down}",
+                "2 {upstream=registered,state=disabled}",
+            ],
+            meters.Read("upstream.endpoints").Skip(4)
         );
     }
 

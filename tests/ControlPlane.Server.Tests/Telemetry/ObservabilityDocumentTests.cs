@@ -55,6 +55,7 @@ public sealed partial class ObservabilityDocumentTests
         {
             "Counter`1" => "counter",
             "UpDownCounter`1" => "up-down counter",
+            "ObservableCounter`1" => "counter",
             "Histogram`1" => "histogram",
             "ObservableGauge`1" or "Gauge`1" => "gauge",
             var other => other,

@@ -12,7 +12,7 @@ namespace ControlPlane.Server.Storage.Postgres;
 /// The desired state in PostgreSQL 14 or later, for any number of servers. A commit is one batch in one round trip, which the server runs as one transaction;
 /// its NOTIFY carries the revision only, and each server reads what changed.
 /// </summary>
-internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
+internal sealed partial class PostgresDesiredStateStore : SqlDesiredStateStore
 {
     private const string Channel = "controlplane_revision";
 
@@ -25,6 +25,7 @@ internal sealed class PostgresDesiredStateStore : SqlDesiredStateStore
     private const int CommandSeconds = 3;
     private const int CancellationMilliseconds = 500;
     private static readonly TimeSpan CallerPatience = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan LeasePatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan OutcomePatience = TimeSpan.FromMilliseconds(1500);
     private static readonly TimeSpan OutcomeRetry = TimeSpan.FromMilliseconds(100);
 

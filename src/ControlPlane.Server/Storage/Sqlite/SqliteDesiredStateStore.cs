@@ -9,7 +9,7 @@ namespace ControlPlane.Server.Storage.Sqlite;
 /// The desired state in one SQLite file, for one server process. A write-ahead log lets reads go on beside the one writer; a commit is on the disk
 /// (<c>synchronous=FULL</c>) before it is answered.
 /// </summary>
-internal sealed class SqliteDesiredStateStore : SqlDesiredStateStore
+internal sealed partial class SqliteDesiredStateStore : SqlDesiredStateStore
 {
     // How long SQLite itself waits where another process holds a lock on the file.
     private const int BusyMilliseconds = 4000;

@@ -1,0 +1,40 @@
+using ControlPlane.Server.Security;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+
+namespace ControlPlane.Server.Health;
+
+/// <summary>Registers what this folder has.</summary>
+internal static class HealthExtensions
+{
+    /// <summary>Adds the verdicts in force and the keeper that makes them.</summary>
+    public static IServiceCollection AddHealth(this IServiceCollection services)
+    {
+        services.AddSingleton<CurrentVerdicts>();
+        services.AddSingleton<HealthRecall>(provider =>
+            cancellationToken => provider.GetRequiredService<HealthArchive>().RecallAsync(cancellationToken)
+        );
+        services.AddSingleton<HealthLeadership>();
+        services.AddSingleton<HealthKeeper>();
+        services.AddSingleton<HealthArchive>();
+        services.AddSingleton<HealthHistory>();
+        services.AddSingleton<HealthQuestions>();
+        services.AddSingleton<PeerTls>();
+        services.AddSingleton<HealthPeers>();
+        services.AddSingleton<HealthPeerServer>();
+        services.TryAddSingleton(new TransitionRetention());
+        services.AddHostedService(provider => provider.GetRequiredService<HealthKeeper>());
+        // Before whoever loads the first state, so that nothing that is decided then is missed; and stopped before the keeper, which is asked for the last time then.
+        services.AddHostedService(provider => provider.GetRequiredService<HealthHistory>());
+        services.AddHostedService(provider => provider.GetRequiredService<HealthArchive>());
+        services.AddHostedService(provider => provider.GetRequiredService<HealthPeers>());
+        services.AddHostedService(provider => provider.GetRequiredService<HealthLeadership>());
+        return services;
+    }
+
+    /// <summary>Maps what servers on the same database say to each other.</summary>
+    public static IEndpointRouteBuilder MapHealthPeers(this IEndpointRouteBuilder endpoints)
+    {
+        endpoints.MapGrpcService<HealthPeerServer>().OnPeerListener();
+        return endpoints;
+    }
+}

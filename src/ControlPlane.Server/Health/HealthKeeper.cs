@@ -1,0 +1,624 @@
+using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
+using System.Threading.Channels;
+using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Health;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Upstreams;
+using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Telemetry;
+
+namespace ControlPlane.Server.Health;
+
+/// <summary>
+/// Owns the health model: takes evidence from every source, evaluates it, and puts the verdicts in force. All others reach the model through its doors, from any thread: what
+/// they hand in waits in one inbox, which a single loop empties.
+/// </summary>
+internal sealed partial class HealthKeeper : BackgroundService
+{
+    /// <summary>Pieces of evidence that wait at most: some seconds of the largest fleet. What comes on top is dropped; it would be replaced by newer evidence anyway.</summary>
+    internal const int MaxPending = 200_000;
+
+    /// <summary>How long an upstream's number of endpoints lies on the other side of the bound before its size class follows (section 4.6 of the health model).</summary>
+    internal static readonly TimeSpan ResizeAfter = TimeSpan.FromMinutes(10);
+
+    /// <summary>Transitions of one evaluation that are explained.</summary>
+    private const int MaxReasons = 200;
+
+    // A watcher that falls this far behind is ended; it reads the state anew and watches again.
+    private const int WatcherCapacity = 1024;
+
+    private readonly CurrentVerdicts _verdicts;
+    private readonly HealthMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly ILogger<HealthKeeper> _logger;
+    private readonly HealthLeadership _leadership;
+    private readonly HealthRecall? _recall;
+
+    private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
+    private readonly Lock _lock = new();
+    private readonly TaskCompletionSource _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private ImmutableArray<Channel<HealthNews>> _watchers = [];
+    private HashSet<string> _touched = [];
+    private DesiredState _desired = DesiredState.Empty;
+    private volatile bool _leads;
+    private int _pending;
+    private int _tickWaits;
+
+    // What follows belongs to the loop, and before it runs to BeginAsync.
+    private readonly HealthAggregator _aggregator = new(FleetHealthPolicy.Default);
+    private readonly PublicationPace _pace = new();
+    private readonly Dictionary<string, FollowedUpstream> _followed = [];
+    private readonly HashSet<string> _resizing = [];
+    private bool _isEvaluationDue;
+
+    /// <summary>Creates a keeper that knows no upstream yet.</summary>
+    public HealthKeeper(
+        CurrentVerdicts verdicts,
+        HealthMetrics metrics,
+        TimeProvider time,
+        HealthLeadership leadership,
+        ILogger<HealthKeeper> logger,
+        HealthRecall? recall = null
+    )
+    {
+        _verdicts = verdicts;
+        _metrics = metrics;
+        _time = time;
+        _logger = logger;
+        _leadership = leadership;
+        _leads = leadership.Role.Leads;
+        _recall = recall;
+    }
+
+    /// <summary>Who talks to other servers, which is told the evidence while one of them decides. Set before the first evidence comes.</summary>
+    public HealthPeers? Peers { get; set; }
+
+    // ------------------------------------------------------------------------------------------------------------------ doors, for any thread
+
+    /// <summary>Takes evidence. Never waits: what does not fit is counted and dropped.</summary>
+    public void Record(IReadOnlyList<HealthEvidence> evidence)
+    {
+        if (_leads)
+        {
+            Enqueue(evidence, outcomes: null);
+        }
+        else
+        {
+            Peers?.Tell(evidence);
+        }
+    }
+
+    /// <summary>Takes evidence and says what became of each piece, in order.</summary>
+    /// <returns>Default if too much is waiting already: nothing was taken, and the author may try again later.</returns>
+    public Task<ImmutableArray<EvidenceOutcome>> RecordAsync(IReadOnlyList<HealthEvidence> evidence, CancellationToken cancellationToken)
+    {
+        if (!_leads && Peers is { } peers)
+        {
+            return peers.TellAsync(evidence, cancellationToken);
+        }
+
+        var outcomes = new TaskCompletionSource<ImmutableArray<EvidenceOutcome>>(TaskCreationOptions.RunContinuationsAsynchronously);
+        if (!Enqueue(evidence, outcomes))
+        {
+            outcomes.SetResult(default);
+        }
+
+        return outcomes.Task.WaitAsync(cancellationToken);
+    }
+
+    /// <summary>
+    /// Asks the model. The question runs on the keeper's loop, after everything that was handed in before, and must be quick; what it returns must not be part of the model.
+    /// </summary>
+    public Task<T> AskAsync<T>(Func<HealthAggregator, T> question, CancellationToken cancellationToken)
+    {
+        var answer = new TaskCompletionSource<T>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _inbox.Writer.TryWrite(() =>
+        {
+            try
+            {
+                Settle();
+                answer.SetResult(question(_aggregator));
+            }
+            catch (Exception e)
+            {
+                // The asker's fault, and the asker is told.
+                answer.SetException(e);
+            }
+        });
+        return answer.Task.WaitAsync(cancellationToken);
+    }
+
+    /// <summary>One of our own probers runs, before it says anything.</summary>
+    /// <param name="author">Its stable id.</param>
+    /// <param name="zone">Where it stands.</param>
+    public void Connect(string author, string zone) =>
+        _inbox.Writer.TryWrite(() => _aggregator.Ledger.Connect(author, zone, isOurs: true, _time.GetUtcNow()));
+
+    /// <summary>One of our own probers has stopped: what it said does not count any more.</summary>
+    public void Disconnect(string author) => _inbox.Writer.TryWrite(() => _aggregator.Ledger.Disconnect(author));
+
+    /// <summary>One of our own probers has reason to doubt itself.</summary>
+    /// <param name="author">Its id.</param>
+    /// <param name="doubt">How much, 0 to 8.</param>
+    public void Doubt(string author, double doubt) =>
+        _inbox.Writer.TryWrite(() => _aggregator.Ledger.Doubt(author, doubt, _time.GetUtcNow()));
+
+    /// <summary>
+    /// Yields what each evaluation from now on changes. Ends by itself when the reader falls more than a thousand evaluations behind; it then asks for the present
+    /// state and watches again.
+    /// </summary>
+    public async IAsyncEnumerable<HealthNews> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var channel = Channel.CreateBounded<HealthNews>(new BoundedChannelOptions(WatcherCapacity) { SingleReader = true });
+        lock (_lock)
+        {
+            _watchers = _watchers.Add(channel);
+        }
+
+        try
+        {
+            await foreach (var news in channel.Reader.ReadAllAsync(cancellationToken))
+            {
+                yield return news;
+            }
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                _watchers = _watchers.Remove(channel);
+            }
+        }
+    }
+
+    /// <summary>The desired state of upstreams has changed: who is to be decided about, by which policy, with which orders.</summary>
+    /// <param name="desired">The state in force.</param>
+    /// <param name="upstreams">The upstreams that may differ.</param>
+    public void Follow(DesiredState desired, IEnumerable<string> upstreams)
+    {
+        lock (_lock)
+        {
+            _desired = desired;
+            _touched.UnionWith(upstreams);
+            if (_touched.Count == 0)
+            {
+                return;
+            }
+        }
+
+        _inbox.Writer.TryWrite(static () => { });
+    }
+
+    /// <summary>This server begins to decide, from what it published last, or leaves that to another one from now on.</summary>
+    public void Lead(bool leads)
+    {
+        _leads = leads;
+        _inbox.Writer.TryWrite(() => _isEvaluationDue = leads);
+    }
+
+    /// <summary>Puts in force what another server decided, and goes on from there should this one have to decide.</summary>
+    public void Adopt(HealthMemory decided) =>
+        _inbox.Writer.TryWrite(() =>
+        {
+            if (_leads)
+            {
+                return;
+            }
+
+            Settle();
+            DesiredState desired;
+            lock (_lock)
+            {
+                desired = _desired;
+            }
+
+            _aggregator.Restore(decided.Fleet);
+            foreach (var (name, memory) in decided.Upstreams)
+            {
+                Forget(name);
+                Define(name, desired, memory);
+            }
+
+            PutVerdictsOn([.. decided.Upstreams.Keys]);
+        });
+
+    /// <summary>
+    /// Begins with the first complete state, before it is compiled: whoever was condemned when the last process stopped is still when the first proxy asks. Called once.
+    /// </summary>
+    public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
+    {
+        var memory = _recall is null ? null : await _recall(cancellationToken);
+        if (memory is not null)
+        {
+            _aggregator.Restore(memory.Fleet);
+        }
+
+        foreach (var name in desired.List(ResourceKind.Upstream).Keys)
+        {
+            Define(name, desired, memory?.Upstreams.GetValueOrDefault(name));
+        }
+
+        // Probers that run already are there from the first decision on: without any, nothing would ever be checked.
+        while (_inbox.Reader.TryRead(out var item))
+        {
+            item();
+        }
+
+        Evaluate();
+        PutVerdictsOn(_followed.Keys);
+        _begun.SetResult();
+    }
+
+    // ------------------------------------------------------------------------------------------------------------------ the loop
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        await _begun.Task.WaitAsync(stoppingToken);
+        var interval = FleetHealthPolicy.Default.EvaluationInterval;
+        await using var ticks = _time.CreateTimer(_ => Tick(), null, interval, interval);
+        while (await _inbox.Reader.WaitToReadAsync(stoppingToken))
+        {
+            while (_inbox.Reader.TryRead(out var item))
+            {
+                item();
+            }
+
+            Settle();
+        }
+    }
+
+    /// <summary>At most one tick waits: a loop that is late looks once.</summary>
+    private void Tick()
+    {
+        if (Interlocked.Exchange(ref _tickWaits, 1) == 0)
+        {
+            _inbox.Writer.TryWrite(() =>
+            {
+                Volatile.Write(ref _tickWaits, 0);
+                Resize();
+                _isEvaluationDue = true;
+                Settle();
+            });
+        }
+    }
+
+    /// <summary>Brings the model in step with the desired state, and evaluates if something cannot wait or the time has come.</summary>
+    private void Settle()
+    {
+        HashSet<string> touched;
+        DesiredState desired;
+        lock (_lock)
+        {
+            (touched, desired) = (_touched, _desired);
+            if (touched.Count > 0)
+            {
+                _touched = [];
+            }
+        }
+
+        var redefined = new List<string>();
+        foreach (var name in touched)
+        {
+            if (Define(name, desired, memory: null))
+            {
+                redefined.Add(name);
+                _isEvaluationDue = true;
+            }
+        }
+
+        if (_isEvaluationDue || _aggregator.Ledger.IsUrgent)
+        {
+            Evaluate();
+        }
+
+        // Also where what is published stayed: compilation must know about whom it was decided.
+        PutVerdictsOn(redefined);
+    }
+
+    private void Evaluate()
+    {
+        _isEvaluationDue = false;
+        if (!_leads)
+        {
+            return;
+        }
+
+        var now = _time.GetUtcNow();
+        var started = _time.GetTimestamp();
+        var changes = _aggregator.Evaluate(now);
+        foreach (var publication in changes.Publications)
+        {
+            _pace.Changed(publication.Upstream, publication.IsUrgent, now);
+        }
+
+        PutVerdictsOn(_pace.TakeDue(now));
+        _metrics.Evaluated(_time.GetElapsedTime(started));
+        if (!ReferenceEquals(changes, HealthChanges.None))
+        {
+            Tell(changes);
+        }
+    }
+
+    private void Tell(HealthChanges changes)
+    {
+        var reasons = ImmutableArray.CreateBuilder<EndpointExplanation?>(changes.Transitions.Length);
+        foreach (var transition in changes.Transitions)
+        {
+            var reason = reasons.Count < MaxReasons ? _aggregator.ExplainEndpoint(transition.Upstream, transition.Endpoint) : null;
+            reasons.Add(reason);
+            _metrics.Moved(transition);
+            var level = transition.To == HealthState.Down ? LogLevel.Warning : LogLevel.Information;
+            var (from, to, rule) = (transition.From.Name(), transition.To.Name(), transition.Rule.Name());
+            LogTransition(level, transition.Upstream, transition.Endpoint, from, to, rule, reason?.Sentence ?? "");
+        }
+
+        foreach (var upstream in changes.Transitions.Select(t => t.Upstream).Distinct())
+        {
+            _metrics.Count(upstream, _aggregator.CountsOf(upstream));
+        }
+
+        foreach (var guard in changes.Guards)
+        {
+            _metrics.Guarded(guard.Guard);
+        }
+
+        foreach (var incident in changes.Incidents)
+        {
+            if (incident.IsOn)
+            {
+                LogIncident(incident.Upstream, incident.Kind, _aggregator.Explain(incident.Upstream)?.Sentence ?? "");
+            }
+            else
+            {
+                LogIncidentOver(incident.Upstream, incident.Kind);
+            }
+        }
+
+        foreach (var observer in changes.Observers)
+        {
+            LogObserver(observer.Author, observer.IsQuarantined, observer.IsStuck);
+            _metrics.Quarantined(_aggregator.QuarantinedObservers);
+        }
+
+        var news = new HealthNews(changes, reasons.MoveToImmutable());
+        lock (_lock)
+        {
+            foreach (var watcher in _watchers)
+            {
+                if (!watcher.Writer.TryWrite(news))
+                {
+                    watcher.Writer.TryComplete();
+                }
+            }
+        }
+    }
+
+    private bool Enqueue(IReadOnlyList<HealthEvidence> evidence, TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes)
+    {
+        if (Interlocked.Add(ref _pending, evidence.Count) > MaxPending)
+        {
+            Interlocked.Add(ref _pending, -evidence.Count);
+            _metrics.Dropped(evidence);
+            return false;
+        }
+
+        var receivedAt = _time.GetUtcNow();
+        return _inbox.Writer.TryWrite(() => Take(evidence, receivedAt, outcomes));
+    }
+
+    private void Take(
+        IReadOnlyList<HealthEvidence> evidence,
+        DateTimeOffset receivedAt,
+        TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes
+    )
+    {
+        Interlocked.Add(ref _pending, -evidence.Count);
+        var results = outcomes is null ? null : ImmutableArray.CreateBuilder<EvidenceOutcome>(evidence.Count);
+        foreach (var piece in evidence)
+        {
+            var outcome = _aggregator.Ledger.Record(piece, receivedAt);
+            _metrics.Received(piece, outcome, receivedAt);
+            results?.Add(outcome);
+        }
+
+        outcomes?.SetResult(results!.MoveToImmutable());
+    }
+
+    // ------------------------------------------------------------------------------------------------------------------ the desired state
+
+    /// <summary>Tells the model what the desired state says of an upstream.</summary>
+    /// <returns>Whether anything differs from what it was told before.</returns>
+    private bool Define(string name, DesiredState desired, UpstreamMemory? memory)
+    {
+        var known = _followed.GetValueOrDefault(name);
+        if (
+            desired.Find(new ResourceKey(ResourceKind.Upstream, name)) is not { Manifest.Spec: UpstreamSpec spec } resource
+            || !spec.IsCentral()
+        )
+        {
+            return Forget(name);
+        }
+
+        var endpoints = desired.Children(ResourceKind.Endpoint, name);
+        var orders = desired.Children(ResourceKind.Override, name);
+        if (
+            known is not null
+            && ReferenceEquals(known.Resource, resource)
+            && ReferenceEquals(known.Endpoints, endpoints)
+            && ReferenceEquals(known.Orders, orders)
+        )
+        {
+            return false;
+        }
+
+        if (known is not null && known.Resource.Uid != resource.Uid)
+        {
+            // Another upstream of the same name.
+            Forget(name);
+            known = null;
+        }
+
+        var now = _time.GetUtcNow();
+        var policy = ReferenceEquals(known?.Resource, resource) ? known.Policy : HealthDefinition.PolicyOf(spec);
+        var targets = HealthDefinition.TargetsOf(
+            spec,
+            endpoints.Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec))
+        );
+        // What leaves an upstream without endpoints was confirmed when it was written.
+        _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);
+        if (memory is not null)
+        {
+            _aggregator.Restore(name, memory);
+        }
+
+        foreach (var (id, order) in orders)
+        {
+            _aggregator.Ledger.Record(OrderOf(name, id, order), now);
+        }
+
+        foreach (var (id, _) in known?.Orders.Where(o => !orders.ContainsKey(o.Key)) ?? [])
+        {
+            _aggregator.Ledger.ClearOverride(name, id);
+        }
+
+        var isLarge = targets.Length >= UpstreamCompiler.LargeFrom;
+        var followed = new FollowedUpstream(resource, endpoints, orders, policy, targets, known?.IsLarge ?? isLarge)
+        {
+            ResizeSince = known is null || known.IsLarge == isLarge ? null : known.ResizeSince ?? now,
+        };
+        _followed[name] = followed;
+        if (followed.ResizeSince is null)
+        {
+            _resizing.Remove(name);
+        }
+        else
+        {
+            _resizing.Add(name);
+        }
+
+        return true;
+    }
+
+    private bool Forget(string name)
+    {
+        _aggregator.RemoveUpstream(name);
+        _pace.Forget(name);
+        _resizing.Remove(name);
+        return _followed.Remove(name);
+    }
+
+    private void Resize()
+    {
+        if (_resizing.Count == 0)
+        {
+            return;
+        }
+
+        var now = _time.GetUtcNow();
+        var resized = _resizing.Where(name => now - _followed[name].ResizeSince >= ResizeAfter).ToList();
+        foreach (var name in resized)
+        {
+            _followed[name] = _followed[name] with { IsLarge = !_followed[name].IsLarge, ResizeSince = null };
+            _resizing.Remove(name);
+        }
+
+        PutVerdictsOn(resized);
+    }
+
+    private static Override OrderOf(string upstream, string endpoint, StoredResource resource)
+    {
+        var spec = (OverrideSpec)resource.Manifest.Spec;
+        return new Override
+        {
+            Upstream = upstream,
+            Endpoint = endpoint,
+            Author = resource.ManagedBy,
+            Order = HealthDefinition.OrderOf(spec.Action),
+            Reason = spec.Reason,
+            StartedAt = spec.StartedAt,
+            ExpiresAt = spec.ExpiresAt,
+        };
+    }
+
+    private void PutVerdictsOn(IReadOnlyCollection<string> upstreams)
+    {
+        _verdicts.Put([.. upstreams.Select(name => KeyValuePair.Create(name, VerdictOn(name)))]);
+        foreach (var name in upstreams)
+        {
+            _metrics.Count(name, _aggregator.CountsOf(name));
+        }
+    }
+
+    /// <summary>What the model says of an upstream now; null if it is not decided about, or nothing was published yet.</summary>
+    private UpstreamVerdict? VerdictOn(string name)
+    {
+        if (!_followed.TryGetValue(name, out var followed))
+        {
+            return null;
+        }
+
+        VerdictView? everyone = null;
+        var zones = ImmutableSortedDictionary.CreateBuilder<string, VerdictView>(StringComparer.Ordinal);
+        foreach (var publication in _aggregator.PublicationsOf(name))
+        {
+            var view = new VerdictView(followed.Targets, publication.Endpoints, publication.LocalityFactors);
+            if (publication.Zone is null)
+            {
+                everyone = view;
+            }
+            else
+            {
+                zones[publication.Zone] = view;
+            }
+        }
+
+        return everyone is null
+            ? null
+            : new UpstreamVerdict
+            {
+                Everyone = everyone,
+                Zones = zones.ToImmutable(),
+                IsLarge = followed.IsLarge,
+            };
+    }
+
+    /// <summary>An upstream as the model was told it last.</summary>
+    private sealed record FollowedUpstream(
+        StoredResource Resource,
+        ImmutableSortedDictionary<string, StoredResource> Endpoints,
+        ImmutableSortedDictionary<string, StoredResource> Orders,
+        HealthPolicy Policy,
+        ImmutableArray<HealthTarget> Targets,
+        bool IsLarge
+    )
+    {
+        /// <summary>Since when the number of endpoints speaks for the other size class; null if it does not.</summary>
+        public DateTimeOffset? ResizeSince { get; init; }
+    }
+
+    [LoggerMessage(EventId = 8001, Message = "Endpoint {Endpoint} of {Upstream} went from {From} to {To} by rule {Rule}: {Reason}")]
+    private partial void LogTransition(
+        LogLevel level,
+        string upstream,
+        string endpoint,
+        string from,
+        string to,
+        string rule,
+        string reason
+    );
+
+    [LoggerMessage(8002, LogLevel.Warning, "Incident of {Upstream} began: {Incident}. {Reason}")]
+    private partial void LogIncident(string upstream, IncidentKind incident, string reason);
+
+    [LoggerMessage(8003, LogLevel.Information, "Incident of {Upstream} is over: {Incident}")]
+    private partial void LogIncidentOver(string upstream, IncidentKind incident);
+
+    [LoggerMessage(
+        8004,
+        LogLevel.Warning,
+        "Observer {Observer}: its failures are ignored: {IsQuarantined}; its passes are ignored: {IsStuck}"
+    )]
+    private partial void LogObserver(string observer, bool isQuarantined, bool isStuck);
+}

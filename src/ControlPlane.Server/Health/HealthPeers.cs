@@ -1,0 +1,313 @@
+using System.Collections.Immutable;
+using System.Text.Json;
+using System.Threading.Channels;
+using ControlPlane.Core.Health;
+using ControlPlane.Resources.Api;
+using ControlPlane.Server.Health.Wire;
+using Google.Protobuf.WellKnownTypes;
+using Grpc.Core;
+using Grpc.Net.Client;
+using Enum = System.Enum;
+
+namespace ControlPlane.Server.Health;
+
+/// <summary>
+/// While another server decides: tells it the evidence that comes here, and puts in force what it says. Needs no database: a connection that stands goes on while that is
+/// away. Without a connection the last verdicts stay.
+/// </summary>
+internal sealed partial class HealthPeers : BackgroundService
+{
+    /// <summary>Pieces of evidence that wait for a connection at most; newer ones are dropped, and come again by themselves.</summary>
+    internal const int MaxWaiting = 50_000;
+
+    private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan FirstRetry = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LastRetry = TimeSpan.FromSeconds(1);
+
+    /// <summary>So long without a message, and the server that decides does not answer.</summary>
+    private static readonly TimeSpan SilentAfter = 3 * HealthPeerServer.Heartbeat;
+
+    /// <summary>Pieces of evidence in one message.</summary>
+    private const int Chunk = 500;
+
+    private readonly HealthLeadership _leadership;
+    private readonly HealthKeeper _keeper;
+    private readonly HealthArchive _archive;
+    private readonly HealthHistory _history;
+    private readonly PeerTls _tls;
+    private readonly TimeProvider _time;
+    private readonly ILogger<HealthPeers> _logger;
+    private readonly Channel<HealthEvidence> _evidence = Channel.CreateBounded<HealthEvidence>(
+        new BoundedChannelOptions(MaxWaiting) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite }
+    );
+    private Connection? _connection;
+    private string _followed = "";
+    private long _heardAt;
+
+    public HealthPeers(
+        HealthLeadership leadership,
+        HealthKeeper keeper,
+        HealthArchive archive,
+        HealthHistory history,
+        HealthQuestions questions,
+        PeerTls tls,
+        TimeProvider time,
+        ILogger<HealthPeers> logger
+    )
+    {
+        _leadership = leadership;
+        _keeper = keeper;
+        _archive = archive;
+        _history = history;
+        _tls = tls;
+        _time = time;
+        _logger = logger;
+        leadership.IsAliveAsync = IsAliveAsync;
+        questions.AskElsewhereAsync = AskAsync;
+        keeper.Peers = this;
+    }
+
+    /// <summary>Tells evidence to the server that decides. Never waits: what does not fit is dropped.</summary>
+    public void Tell(IReadOnlyList<HealthEvidence> evidence)
+    {
+        foreach (var piece in evidence)
+        {
+            _evidence.Writer.TryWrite(piece);
+        }
+    }
+
+    /// <summary>Tells evidence to the server that decides, and gives what became of it.</summary>
+    /// <returns>Default if it does not answer, or has too much to do.</returns>
+    public async Task<ImmutableArray<EvidenceOutcome>> TellAsync(
+        IReadOnlyList<HealthEvidence> evidence,
+        CancellationToken cancellationToken
+    )
+    {
+        if (Volatile.Read(ref _connection) is not { } connection)
+        {
+            return default;
+        }
+
+        try
+        {
+            var request = new RecordEvidenceRequest { Leader = connection.Role.Server };
+            request.Evidence.AddRange(evidence.Select(PeerMessages.Of));
+            var response = await connection.Client.RecordEvidenceAsync(request, Options(CallTimeout, cancellationToken));
+            return response.Outcomes.Count == evidence.Count ? [.. response.Outcomes.Select(o => Enum.Parse<EvidenceOutcome>(o))] : default;
+        }
+        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return default;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _connection?.Dispose();
+        base.Dispose();
+    }
+
+    /// <inheritdoc/>
+    protected override async Task ExecuteAsync(CancellationToken stoppingToken)
+    {
+        if (!_leadership.IsShared)
+        {
+            return;
+        }
+
+        var retry = FirstRetry;
+        while (true)
+        {
+            var role = _leadership.Role;
+            _keeper.Lead(role.Leads);
+            if (role.Leads || role.Server.Length == 0)
+            {
+                await _leadership.ChangeAsync(role).WaitAsync(stoppingToken);
+                retry = FirstRetry;
+                continue;
+            }
+
+            using var followed = CancellationTokenSource.CreateLinkedTokenSource(stoppingToken);
+            var following = FollowAsync(role, followed.Token);
+            await Task.WhenAny(following, _leadership.ChangeAsync(role));
+            await followed.CancelAsync();
+            try
+            {
+                await following;
+            }
+            catch (Exception e) when (e is RpcException or OperationCanceledException or HttpRequestException or TimeoutException)
+            {
+                stoppingToken.ThrowIfCancellationRequested();
+                if (_leadership.Role == role)
+                {
+                    LogNotFollowed(role.Server, role.Address, e is RpcException rpc ? rpc.Status.Detail : e.Message);
+                }
+            }
+
+            retry =
+                _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter ? FirstRetry
+                : retry * 2 < LastRetry ? retry * 2
+                : LastRetry;
+            await Task.WhenAny(Task.Delay(retry, _time, stoppingToken), _leadership.ChangeAsync(role));
+        }
+    }
+
+    private async Task FollowAsync(HealthRole role, CancellationToken cancellationToken)
+    {
+        using var connection = Connect(role);
+        using var call = connection.Client.Follow(cancellationToken: cancellationToken);
+        await call.RequestStream.WriteAsync(new FollowRequest { Leader = role.Server, Follower = _leadership.ServerId }, cancellationToken);
+        Volatile.Write(ref _connection, connection);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var telling = TellAsync(call.RequestStream, stop.Token);
+        try
+        {
+            while (await call.ResponseStream.MoveNext(cancellationToken).WaitAsync(SilentAfter, _time, cancellationToken))
+            {
+                if (Volatile.Read(ref _heardAt) == 0 || _followed != role.Server)
+                {
+                    LogFollowed(role.Server, role.Address);
+                }
+
+                Volatile.Write(ref _followed, role.Server);
+                Volatile.Write(ref _heardAt, _time.GetTimestamp());
+                Take(call.ResponseStream.Current);
+            }
+        }
+        finally
+        {
+            Interlocked.CompareExchange(ref _connection, null, connection);
+            await stop.CancelAsync();
+            await telling.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private async Task TellAsync(IClientStreamWriter<FollowRequest> requests, CancellationToken cancellationToken)
+    {
+        while (await _evidence.Reader.WaitToReadAsync(cancellationToken))
+        {
+            var request = new FollowRequest();
+            while (request.Evidence.Count < Chunk && _evidence.Reader.TryRead(out var piece))
+            {
+                request.Evidence.Add(PeerMessages.Of(piece));
+            }
+
+            await requests.WriteAsync(request, cancellationToken);
+        }
+    }
+
+    private void Take(FollowResponse response)
+    {
+        var upstreams = PeerMessages.UpstreamsOf(response);
+        if (upstreams.Length > 0 || response.Whole)
+        {
+            _archive.Adopt(upstreams, response.Whole);
+            _keeper.Adopt(StoredHealthJson.Read(upstreams, (upstream, e) => LogUnreadable(upstream, e.Message)));
+        }
+
+        if (response.Transitions.Count > 0)
+        {
+            _history.Follow([.. response.Transitions.Select(t => StoredHealthJson.ReadTransition(t.Json))]);
+        }
+    }
+
+    private async Task<bool> IsAliveAsync(HealthRole role, CancellationToken cancellationToken)
+    {
+        if (Volatile.Read(ref _followed) == role.Server && _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter)
+        {
+            return true;
+        }
+
+        try
+        {
+            using var connection = Connect(role);
+            var response = await connection.Client.PingAsync(
+                new PingRequest { Leader = role.Server },
+                Options(ConnectTimeout, cancellationToken)
+            );
+            return response.Leads;
+        }
+        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return false;
+        }
+    }
+
+    private async Task<(bool IsAnswered, UpstreamHealthView? View)> AskAsync(
+        string upstream,
+        string? zone,
+        long index,
+        TimeSpan wait,
+        CancellationToken cancellationToken
+    )
+    {
+        if (Volatile.Read(ref _connection) is not { } connection)
+        {
+            return (false, null);
+        }
+
+        try
+        {
+            var response = await connection.Client.ExplainUpstreamAsync(
+                new ExplainUpstreamRequest
+                {
+                    Leader = connection.Role.Server,
+                    Upstream = upstream,
+                    Zone = zone ?? "",
+                    Index = index,
+                    Wait = wait.ToDuration(),
+                },
+                Options(index < 0 ? CallTimeout : wait + CallTimeout, cancellationToken)
+            );
+            return (
+                true,
+                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options)
+            );
+        }
+        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return (false, null);
+        }
+    }
+
+    private Connection Connect(HealthRole role) =>
+        new(
+            role,
+            GrpcChannel.ForAddress(
+                role.Address,
+                new GrpcChannelOptions
+                {
+                    HttpHandler = _tls.Handler(ConnectTimeout),
+                    DisposeHttpClient = true,
+                    MaxReceiveMessageSize = null,
+                }
+            )
+        );
+
+    private CallOptions Options(TimeSpan timeout, CancellationToken cancellationToken) =>
+        new(deadline: _time.GetUtcNow().UtcDateTime + timeout, cancellationToken: cancellationToken);
+
+    private sealed class Connection(HealthRole role, GrpcChannel channel) : IDisposable
+    {
+        public HealthRole Role => role;
+
+        public HealthPeerService.HealthPeerServiceClient Client { get; } = new(channel);
+
+        public void Dispose() => channel.Dispose();
+    }
+
+    [LoggerMessage(
+        8203,
+        LogLevel.Warning,
+        "Server {Server} at {Address}, which decides about health, cannot be followed; the last verdicts stay: {Reason}"
+    )]
+    private partial void LogNotFollowed(string server, string address, string reason);
+
+    [LoggerMessage(8204, LogLevel.Information, "Verdicts come from server {Server} at {Address}")]
+    private partial void LogFollowed(string server, string address);
+
+    [LoggerMessage(8205, LogLevel.Error, "The verdict on {Upstream} cannot be read; servers of how different versions are these? {Reason}")]
+    private partial void LogUnreadable(string upstream, string reason);
+}

@@ -1,0 +1,19 @@
+using System.Collections.Immutable;
+using ControlPlane.Core.Health;
+
+namespace ControlPlane.Server.Health;
+
+/// <summary>Reads what an earlier process remembered of the endpoints' health, before the first decision. Null where there is nothing, or nothing that can be read.</summary>
+internal delegate Task<HealthMemory?> HealthRecall(CancellationToken cancellationToken);
+
+/// <summary>What is remembered over restarts.</summary>
+/// <param name="Fleet">Of the fleet.</param>
+/// <param name="Upstreams">Of each upstream, by name. Those that are no more are passed over.</param>
+internal sealed record HealthMemory(FleetMemory Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams);
+
+/// <summary>What one evaluation changed, with the reasons of that moment.</summary>
+/// <param name="Changes">What changed.</param>
+/// <param name="Reasons">
+/// Per transition, in their order: why the endpoint is what it became. Where so many changed at once that nobody will read them all, the later ones are null.
+/// </param>
+internal sealed record HealthNews(HealthChanges Changes, ImmutableArray<EndpointExplanation?> Reasons);
