@@ -32,7 +32,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
-    private readonly HealthLeadership _leadership;
+    private readonly ServerOptions _options;
     private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
@@ -59,6 +59,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         HealthMetrics metrics,
         TimeProvider time,
         HealthLeadership leadership,
+        ServerOptions options,
         ILogger<HealthKeeper> logger,
         HealthRecall? recall = null
     )
@@ -67,7 +68,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         _metrics = metrics;
         _time = time;
         _logger = logger;
-        _leadership = leadership;
+        _options = options;
         _leads = leadership.Role.Leads;
         _recall = recall;
     }
@@ -472,10 +473,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         var now = _time.GetUtcNow();
         var policy = ReferenceEquals(known?.Resource, resource) ? known.Policy : HealthDefinition.PolicyOf(spec);
-        var targets = HealthDefinition.TargetsOf(
-            spec,
-            endpoints.Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec))
-        );
+        var targets = HealthDefinition.TargetsOf(spec, HealthDefinition.EndpointsOf(name, spec, desired), _options.ProbeTargets);
         // What leaves an upstream without endpoints was confirmed when it was written.
         _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);
         if (memory is not null)

@@ -167,7 +167,12 @@ internal sealed class HealthWorld : IAsyncDisposable
         ControlPlaneHost.StartAsync(
             o =>
             {
-                o = o with { DataDir = folder };
+                // The observers are simulated.
+                o = o with
+                {
+                    DataDir = folder,
+                    NoProbes = true,
+                };
                 return options?.Invoke(o) ?? o;
             },
             builder =>

@@ -2,6 +2,7 @@ using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Server.Discovery;
+using ControlPlane.TestKit;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace ControlPlane.Server.Tests.Health;
@@ -281,12 +282,15 @@ public sealed class VerdictTests
         await world.RunUntilAsync(RefusedBound, a => a.StatusOf(1) == "UNHEALTHY");
         await world.RunAsync(OrderBound);
 
-        var deliveries = world
-            .Host.Services.GetRequiredService<ConnectedNodes>()
-            .DeliveriesOf(ResourceType.Endpoints, HealthWorld.Upstream);
-        Assert.Equal(
-            [("proxy-0", DeliveryState.Acked), ("proxy-1", DeliveryState.Nacked)],
-            deliveries.Select(d => (d.Node.Id, d.Delivery.State)).Order()
+        var nodes = world.Host.Services.GetRequiredService<ConnectedNodes>();
+        await Eventually.Get(
+            "both answers",
+            _ => Task.FromResult(nodes.DeliveriesOf(ResourceType.Endpoints, HealthWorld.Upstream)),
+            deliveries =>
+                deliveries
+                    .Select(d => (d.Node.Id, d.Delivery.State))
+                    .Order()
+                    .SequenceEqual([("proxy-0", DeliveryState.Acked), ("proxy-1", DeliveryState.Nacked)])
         );
     }
 
