@@ -22,6 +22,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>How long an upstream's number of endpoints lies on the other side of the bound before its size class follows (section 4.6 of the health model).</summary>
     internal static readonly TimeSpan ResizeAfter = TimeSpan.FromMinutes(10);
 
+    private static readonly TimeSpan ShortestTick = TimeSpan.FromSeconds(0.1);
+
     /// <summary>Transitions of one evaluation that are explained.</summary>
     private const int MaxReasons = 200;
 
@@ -52,6 +54,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly HashSet<string> _resizing = [];
     private readonly HashSet<string> _redefined = [];
     private bool _isEvaluationDue;
+    private TimeSpan _tickInterval = FleetHealthPolicy.Default.EvaluationInterval;
+    private ITimer? _ticks;
 
     /// <summary>Creates a keeper that knows no upstream yet.</summary>
     public HealthKeeper(
@@ -258,8 +262,9 @@ internal sealed partial class HealthKeeper : BackgroundService
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         await _begun.Task.WaitAsync(stoppingToken);
-        var interval = FleetHealthPolicy.Default.EvaluationInterval;
-        await using var ticks = _time.CreateTimer(_ => Tick(), null, interval, interval);
+        await using var ticks = _time.CreateTimer(_ => Tick(), null, _tickInterval, _tickInterval);
+        _ticks = ticks;
+        SetTickInterval();
         while (await _inbox.Reader.WaitToReadAsync(stoppingToken))
         {
             while (_inbox.Reader.TryRead(out var item))
@@ -268,6 +273,24 @@ internal sealed partial class HealthKeeper : BackgroundService
             }
 
             Settle();
+        }
+    }
+
+    /// <summary>Half the shortest edge interval, so that where probes hurry, verdicts do not wait (section 4.5 of the health model).</summary>
+    private void SetTickInterval()
+    {
+        var interval = FleetHealthPolicy.Default.EvaluationInterval;
+        foreach (var followed in _followed.Values)
+        {
+            var half = followed.Policy.ProbeEdgeInterval / 2;
+            interval = followed.Policy.HasChecks && half < interval ? half : interval;
+        }
+
+        interval = interval > ShortestTick ? interval : ShortestTick;
+        if (interval != _tickInterval)
+        {
+            _tickInterval = interval;
+            _ticks?.Change(interval, interval);
         }
     }
 
@@ -300,6 +323,7 @@ internal sealed partial class HealthKeeper : BackgroundService
             // Also where what is published stayed: compilation must know about whom it was decided.
             PutVerdictsOn(_redefined);
             _redefined.Clear();
+            SetTickInterval();
         }
     }
 
