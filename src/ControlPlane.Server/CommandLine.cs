@@ -112,6 +112,22 @@ public abstract record CommandLine
             (o, v) => o with { PeerClientCa = v }
         ),
         Switch("peer-plaintext", "Allow other servers without TLS beyond loopback.", (o, v) => o with { PeerPlaintext = v }),
+        Setting(
+            "zone",
+            "ZONE",
+            "The zone in which this server probes endpoints, named as those of endpoints and proxies (the unnamed one).",
+            (o, v) => o with { Zone = v }
+        ),
+        Switch(
+            "no-probes",
+            "Probe no endpoint from here: load reports, outside evidence and orders decide.",
+            (o, v) => o with { NoProbes = v }
+        ),
+        Switch(
+            "probe-loopback",
+            "Allow probes of loopback addresses although the server listens on others.",
+            (o, v) => o with { ProbeLoopback = v }
+        ),
         Setting("secret-dir", "FOLDER", "The only folder that file: references of secrets reach into.", (o, v) => o with { SecretDir = v }),
         Setting(
             "secret-env-prefix",

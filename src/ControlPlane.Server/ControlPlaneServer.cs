@@ -3,6 +3,7 @@ using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.LoadReporting;
+using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -82,6 +83,7 @@ public static class ControlPlaneServer
             new HistoryRetention { Age = TimeSpan.FromDays(options.HistoryDays), Revisions = options.HistoryRevisions }
         );
         builder.Services.AddHealth();
+        builder.Services.AddProbing();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
         builder.Services.AddLoadReporting();

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
@@ -62,6 +63,15 @@ public sealed record ServerOptions
     /// <summary>Allows other servers without TLS on a wider bind than loopback.</summary>
     public bool PeerPlaintext { get; init; }
 
+    /// <summary>The zone in which this server stands as an observer of endpoints; empty is the unnamed one.</summary>
+    public string Zone { get; init; } = "";
+
+    /// <summary>This server probes nothing: what it decides about endpoints it decides from load reports, outside evidence and orders.</summary>
+    public bool NoProbes { get; init; }
+
+    /// <summary>Allows probes of loopback addresses and <c>unix:</c> sockets although the server itself is reachable from other machines.</summary>
+    public bool ProbeLoopback { get; init; }
+
     /// <summary>Folder for the last-good file and, by default, the database.</summary>
     public string DataDir { get; init; } = "data";
 
@@ -100,6 +110,12 @@ public sealed record ServerOptions
 
     /// <summary><see cref="PeerListen"/>, or its default; null where there are no others.</summary>
     public EndPoint? EffectivePeerListen => IsShared ? PeerListen ?? new IPEndPoint(IPAddress.Loopback, 0) : null;
+
+    /// <summary>
+    /// What may be probed; null probes nothing. Loopback is for servers on it alone: who reaches another one's API from elsewhere must not reach what listens on this machine.
+    /// </summary>
+    public ProbeTargetPolicy? ProbeTargets =>
+        NoProbes ? null : new ProbeTargetPolicy(ProbeLoopback || (ListenAddress.IsLocal(AdminListen) && ListenAddress.IsLocal(XdsListen)));
 
     /// <summary>Everything about the options that forbids a start, as sentences that say what to give; empty if nothing does.</summary>
     public IReadOnlyList<string> Faults()

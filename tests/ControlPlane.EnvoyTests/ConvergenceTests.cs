@@ -31,7 +31,7 @@ public sealed class ConvergenceTests
 
         var metrics = await http.GetStringAsync("metrics");
         Assert.Matches("""(?m)^xds_connections\{.*protocol="delta",service="ADS".*\} 1$""", metrics);
-        Assert.Matches("""(?m)^upstream_endpoints\{.*state="healthy",upstream="second".*\} 1$""", metrics);
+        Assert.Matches("""(?m)^upstream_endpoints\{.*state="up",upstream="second".*\} 1$""", metrics);
         Assert.Matches("""(?m)^store_query_duration_seconds_count\{.*operation="commit",result="ok".*\} 2$""", metrics);
         Assert.Matches("""(?m)^store_state\{.*\} 1$""", metrics);
         Assert.DoesNotContain(envoy.NodeId, metrics, StringComparison.Ordinal);

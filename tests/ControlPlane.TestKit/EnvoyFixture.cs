@@ -270,6 +270,22 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         ];
     }
 
+    /// <summary>
+    /// What Envoy makes of a host: its <c>eds_health_status</c> as EDS said it, or, where Envoy took it out by itself, <c>EJECTED</c>; null if the cluster has no such host.
+    /// </summary>
+    /// <param name="cluster">The cluster.</param>
+    /// <param name="port">The host's port.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<string?> HealthOfAsync(string cluster, int port, CancellationToken cancellationToken = default)
+    {
+        var clusters = (await ClustersAsync(cancellationToken))["cluster_statuses"]?.AsArray() ?? [];
+        var hosts = clusters.FirstOrDefault(c => (string?)c!["name"] == cluster)?["host_statuses"]?.AsArray() ?? [];
+        var host = hosts.FirstOrDefault(h => (int?)h!["address"]?["socket_address"]?["port_value"] == port);
+        return host is null ? null
+            : (bool?)host["health_status"]?["failed_outlier_check"] == true ? "EJECTED"
+            : (string?)host["health_status"]?["eds_health_status"] ?? "UNKNOWN";
+    }
+
     /// <summary>Value of one counter or gauge, by its full name; null while Envoy has none of that name.</summary>
     public async Task<long?> StatAsync(string name, CancellationToken cancellationToken = default)
     {

@@ -1,7 +1,9 @@
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
+using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Core.Health;
+using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
 
@@ -60,22 +62,35 @@ public static class HealthDefinition
         return health.Checks.IsEmpty ? policy : WithTimesOf(health.Checks, policy);
     }
 
+    /// <summary>The endpoints of an upstream by id, in the order of their registry.</summary>
+    public static IEnumerable<KeyValuePair<string, EndpointSpec>> EndpointsOf(string name, UpstreamSpec spec, DesiredState desired) =>
+        EndpointLifecycle
+            .Of(
+                spec,
+                desired.Children(ResourceKind.Endpoint, name).Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec))
+            )
+            .DistinctBy(e => e.Key, StringComparer.Ordinal);
+
     /// <summary>The endpoints that are decided about, in the order of their registry.</summary>
     /// <param name="spec">The upstream.</param>
-    /// <param name="registered">The upstream's objects of kind Endpoint by id; used with source registration.</param>
-    public static ImmutableArray<HealthTarget> TargetsOf(UpstreamSpec spec, IEnumerable<KeyValuePair<string, EndpointSpec>> registered) =>
+    /// <param name="endpoints">Its endpoints.</param>
+    /// <param name="targets">What our own probers may reach; null where others check.</param>
+    public static ImmutableArray<HealthTarget> TargetsOf(
+        UpstreamSpec spec,
+        IEnumerable<KeyValuePair<string, EndpointSpec>> endpoints,
+        ProbeTargetPolicy? targets
+    ) =>
         [
-            .. EndpointLifecycle
-                .Of(spec, registered)
-                .DistinctBy(e => e.Key, StringComparer.Ordinal)
-                .Select(e => new HealthTarget
-                {
-                    Id = e.Key,
-                    Zone = e.Value.Locality?.Zone ?? "",
-                    Priority = e.Value.Priority,
-                    Weight = e.Value.Weight,
-                    IsUnchecked = e.Value.HealthCheck is { Disabled: true },
-                }),
+            .. endpoints.Select(e => new HealthTarget
+            {
+                Id = e.Key,
+                Zone = e.Value.Locality?.Zone ?? "",
+                Priority = e.Value.Priority,
+                Weight = e.Value.Weight,
+                IsUnchecked = targets is null
+                    ? e.Value.HealthCheck is { Disabled: true }
+                    : ProbeCompiler.Refusal(spec, e.Value, targets) is not null,
+            }),
         ];
 
     /// <summary>The order that an operator's object stands for.</summary>

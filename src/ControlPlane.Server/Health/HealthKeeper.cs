@@ -22,6 +22,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>How long an upstream's number of endpoints lies on the other side of the bound before its size class follows (section 4.6 of the health model).</summary>
     internal static readonly TimeSpan ResizeAfter = TimeSpan.FromMinutes(10);
 
+    private static readonly TimeSpan ShortestTick = TimeSpan.FromSeconds(0.1);
+
     /// <summary>Transitions of one evaluation that are explained.</summary>
     private const int MaxReasons = 200;
 
@@ -32,7 +34,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
-    private readonly HealthLeadership _leadership;
+    private readonly ServerOptions _options;
     private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
@@ -50,7 +52,10 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
     private readonly HashSet<string> _resizing = [];
+    private readonly HashSet<string> _redefined = [];
     private bool _isEvaluationDue;
+    private TimeSpan _tickInterval = FleetHealthPolicy.Default.EvaluationInterval;
+    private ITimer? _ticks;
 
     /// <summary>Creates a keeper that knows no upstream yet.</summary>
     public HealthKeeper(
@@ -58,6 +63,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         HealthMetrics metrics,
         TimeProvider time,
         HealthLeadership leadership,
+        ServerOptions options,
         ILogger<HealthKeeper> logger,
         HealthRecall? recall = null
     )
@@ -66,7 +72,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         _metrics = metrics;
         _time = time;
         _logger = logger;
-        _leadership = leadership;
+        _options = options;
         _leads = leadership.Role.Leads;
         _recall = recall;
     }
@@ -213,7 +219,11 @@ internal sealed partial class HealthKeeper : BackgroundService
                 desired = _desired;
             }
 
-            _aggregator.Restore(decided.Fleet);
+            if (decided.Fleet is { } fleet)
+            {
+                _aggregator.Restore(fleet);
+            }
+
             foreach (var (name, memory) in decided.Upstreams)
             {
                 Forget(name);
@@ -229,9 +239,9 @@ internal sealed partial class HealthKeeper : BackgroundService
     public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
     {
         var memory = _recall is null ? null : await _recall(cancellationToken);
-        if (memory is not null)
+        if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(memory.Fleet);
+            _aggregator.Restore(fleet);
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
@@ -256,8 +266,9 @@ internal sealed partial class HealthKeeper : BackgroundService
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         await _begun.Task.WaitAsync(stoppingToken);
-        var interval = FleetHealthPolicy.Default.EvaluationInterval;
-        await using var ticks = _time.CreateTimer(_ => Tick(), null, interval, interval);
+        await using var ticks = _time.CreateTimer(_ => Tick(), null, _tickInterval, _tickInterval);
+        _ticks = ticks;
+        SetTickInterval();
         while (await _inbox.Reader.WaitToReadAsync(stoppingToken))
         {
             while (_inbox.Reader.TryRead(out var item))
@@ -266,6 +277,24 @@ internal sealed partial class HealthKeeper : BackgroundService
             }
 
             Settle();
+        }
+    }
+
+    /// <summary>Half the shortest edge interval, so that where probes hurry, verdicts do not wait (section 4.5 of the health model).</summary>
+    private void SetTickInterval()
+    {
+        var interval = FleetHealthPolicy.Default.EvaluationInterval;
+        foreach (var followed in _followed.Values)
+        {
+            var half = followed.Policy.ProbeEdgeInterval / 2;
+            interval = followed.Policy.HasChecks && half < interval ? half : interval;
+        }
+
+        interval = interval > ShortestTick ? interval : ShortestTick;
+        if (interval != _tickInterval)
+        {
+            _tickInterval = interval;
+            _ticks?.Change(interval, interval);
         }
     }
 
@@ -287,6 +316,23 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Brings the model in step with the desired state, and evaluates if something cannot wait or the time has come.</summary>
     private void Settle()
     {
+        DefineTouched();
+        if (_isEvaluationDue || _aggregator.Ledger.IsUrgent)
+        {
+            Evaluate();
+        }
+
+        if (_redefined.Count > 0)
+        {
+            // Also where what is published stayed: compilation must know about whom it was decided.
+            PutVerdictsOn(_redefined);
+            _redefined.Clear();
+            SetTickInterval();
+        }
+    }
+
+    private void DefineTouched()
+    {
         HashSet<string> touched;
         DesiredState desired;
         lock (_lock)
@@ -298,23 +344,14 @@ internal sealed partial class HealthKeeper : BackgroundService
             }
         }
 
-        var redefined = new List<string>();
         foreach (var name in touched)
         {
             if (Define(name, desired, memory: null))
             {
-                redefined.Add(name);
+                _redefined.Add(name);
                 _isEvaluationDue = true;
             }
         }
-
-        if (_isEvaluationDue || _aggregator.Ledger.IsUrgent)
-        {
-            Evaluate();
-        }
-
-        // Also where what is published stayed: compilation must know about whom it was decided.
-        PutVerdictsOn(redefined);
     }
 
     private void Evaluate()
@@ -414,6 +451,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes
     )
     {
+        // Evidence about an endpoint can be here as soon as the endpoint is.
+        DefineTouched();
         Interlocked.Add(ref _pending, -evidence.Count);
         var results = outcomes is null ? null : ImmutableArray.CreateBuilder<EvidenceOutcome>(evidence.Count);
         foreach (var piece in evidence)
@@ -462,10 +501,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         var now = _time.GetUtcNow();
         var policy = ReferenceEquals(known?.Resource, resource) ? known.Policy : HealthDefinition.PolicyOf(spec);
-        var targets = HealthDefinition.TargetsOf(
-            spec,
-            endpoints.Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec))
-        );
+        var targets = HealthDefinition.TargetsOf(spec, HealthDefinition.EndpointsOf(name, spec, desired), _options.ProbeTargets);
         // What leaves an upstream without endpoints was confirmed when it was written.
         _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);
         if (memory is not null)

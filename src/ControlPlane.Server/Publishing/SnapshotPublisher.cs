@@ -7,6 +7,7 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Secrets;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
@@ -38,6 +39,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly SecretFiles _secrets;
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthKeeper _health;
+    private readonly Prober _prober;
     private readonly LastGoodFile _lastGood;
     private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
@@ -63,6 +65,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         SecretFiles secrets,
         CurrentVerdicts verdicts,
         HealthKeeper health,
+        Prober prober,
         LastGoodFile lastGood,
         PublishingMetrics metrics,
         TimeProvider time,
@@ -77,6 +80,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _secrets = secrets;
         _verdicts = verdicts;
         _health = health;
+        _prober = prober;
         _lastGood = lastGood;
         _metrics = metrics;
         _time = time;
@@ -318,7 +322,10 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         var affected = CompiledState.Affected(desired, touched);
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
         PutAffected(desired, compiled, affected, written, deleted, lane);
-        _health.Follow(desired, affected.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name));
+        var upstreams = affected.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name).ToList();
+        _health.Follow(desired, upstreams);
+        var users = affected.Where(k => k.Kind == ResourceKind.Secret).SelectMany(desired.Referrers);
+        _prober.Follow(desired, upstreams.Concat(users.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name)));
         if (desired.Revision > 0)
         {
             _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));

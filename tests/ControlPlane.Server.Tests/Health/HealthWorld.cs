@@ -46,14 +46,17 @@ internal sealed class HealthWorld : IAsyncDisposable
     private readonly PriorityQueue<Func<Task>, double> _events = new();
     private readonly List<Proxy> _proxies = [];
     private readonly XdsClient _client;
+    private readonly string _folder;
+    private bool _isReplaced;
     private readonly List<HealthEvidence> _evidence = [];
     private IReadOnlyList<string> _probed = [];
 
-    private HealthWorld(ControlPlaneHost host, FakeTimeProvider time, ImmutableArray<string> zones)
+    private HealthWorld(ControlPlaneHost host, FakeTimeProvider time, ImmutableArray<string> zones, string folder)
     {
         Host = host;
         _time = time;
         _zones = zones;
+        _folder = folder;
         _client = new XdsClient(host.Xds.ToString());
     }
 
@@ -67,10 +70,10 @@ internal sealed class HealthWorld : IAsyncDisposable
     public DateTimeOffset Now => _time.GetUtcNow();
 
     /// <summary>By endpoint id, where it is not well.</summary>
-    public Dictionary<string, Backend> Backends { get; } = [];
+    public Dictionary<string, Backend> Backends { get; private init; } = [];
 
     /// <summary>Observers by id, and where they stand.</summary>
-    public Dictionary<string, string> Observers { get; } = [];
+    public Dictionary<string, string> Observers { get; private init; } = [];
 
     /// <summary>Pairs of an observer's zone and an endpoint's, without a connection.</summary>
     public HashSet<(string From, string To)> Cut { get; } = [];
@@ -100,15 +103,9 @@ internal sealed class HealthWorld : IAsyncDisposable
     )
     {
         var time = new FakeTimeProvider(Origin);
-        var host = await ControlPlaneHost.StartAsync(
-            options,
-            builder =>
-            {
-                builder.Services.AddSingleton<TimeProvider>(time);
-                services?.Invoke(builder);
-            }
-        );
-        var world = new HealthWorld(host, time, [.. zones ?? ["a", "b", "c"]]);
+        var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
+        var host = await StartHostAsync(folder, time, options, services);
+        var world = new HealthWorld(host, time, [.. zones ?? ["a", "b", "c"]], folder);
         foreach (var zone in world._zones)
         {
             for (var i = 1; i <= observersPerZone; i++)
@@ -122,6 +119,68 @@ internal sealed class HealthWorld : IAsyncDisposable
         await world.RunAsync(20);
         return world;
     }
+
+    /// <summary>The server is replaced by another one on the same store, which is given what the model remembers. Proxies connect anew; the observers go on.</summary>
+    public async Task<HealthWorld> RestartAsync()
+    {
+        var memory = await Keeper.AskAsync(
+            model => new HealthMemory(
+                model.Remember(),
+                ImmutableDictionary<string, UpstreamMemory>.Empty.Add(Upstream, model.Remember(Upstream)!)
+            ),
+            CancellationToken.None
+        );
+        _isReplaced = true;
+        await DisposeAsync();
+        var host = await StartHostAsync(
+            _folder,
+            _time,
+            null,
+            builder => builder.Services.AddSingleton<HealthRecall>(_ => Task.FromResult<HealthMemory?>(memory))
+        );
+        var world = new HealthWorld(host, _time, _zones, _folder)
+        {
+            Backends = Backends,
+            Observers = Observers,
+            Rate = Rate,
+            _probed = _probed,
+        };
+        foreach (var (author, zone) in Observers)
+        {
+            world.Keeper.Connect(author, zone);
+            foreach (var endpoint in _probed)
+            {
+                world.ProbeAt(T + Step, author, endpoint);
+            }
+        }
+
+        await world.ConnectProxyAsync(zone: null);
+        return world;
+    }
+
+    private static Task<ControlPlaneHost> StartHostAsync(
+        string folder,
+        FakeTimeProvider time,
+        Func<ServerOptions, ServerOptions>? options,
+        Action<WebApplicationBuilder>? services
+    ) =>
+        ControlPlaneHost.StartAsync(
+            o =>
+            {
+                // The observers are simulated.
+                o = o with
+                {
+                    DataDir = folder,
+                    NoProbes = true,
+                };
+                return options?.Invoke(o) ?? o;
+            },
+            builder =>
+            {
+                builder.Services.AddSingleton<TimeProvider>(time);
+                services?.Invoke(builder);
+            }
+        );
 
     /// <summary>Id of an endpoint by its number.</summary>
     public static string Id(int endpoint) => $"10.0.0.{endpoint + 1}:8080";
@@ -140,7 +199,11 @@ internal sealed class HealthWorld : IAsyncDisposable
     }
 
     /// <summary>Writes the upstream, and lets the observers check what is new.</summary>
-    public async Task PutUpstreamAsync(int endpoints, string health = "", string extra = "")
+    /// <param name="endpoints">Number of endpoints.</param>
+    /// <param name="health">Members of <c>spec.health</c> in YAML flow style.</param>
+    /// <param name="extra">Lines of <c>spec</c>, indented.</param>
+    /// <param name="priorityFrom">The first endpoint of priority 1.</param>
+    public async Task PutUpstreamAsync(int endpoints, string health = "", string extra = "", int priorityFrom = int.MaxValue)
     {
         var text = new StringBuilder("spec:\n");
         text.Append(extra);
@@ -149,7 +212,9 @@ internal sealed class HealthWorld : IAsyncDisposable
         for (var i = 0; i < endpoints; i++)
         {
             var zone = _zones[i % _zones.Length];
-            text.AppendLine($"    - {{address: 10.0.0.{i + 1}, port: 8080, locality: {{zone: '{zone}'}}}}");
+            text.AppendLine(
+                $"    - {{address: 10.0.0.{i + 1}, port: 8080, priority: {(i < priorityFrom ? 0 : 1)}, locality: {{zone: '{zone}'}}}}"
+            );
         }
 
         await PutAsync($"api/v1/upstreams/{Upstream}", text.ToString());
@@ -272,6 +337,10 @@ internal sealed class HealthWorld : IAsyncDisposable
 
         _client.Dispose();
         await Host.DisposeAsync();
+        if (!_isReplaced)
+        {
+            Directory.Delete(_folder, recursive: true);
+        }
     }
 
     private void ProbeAt(double at, string observer, string endpoint) =>
@@ -442,6 +511,9 @@ internal sealed class HealthWorld : IAsyncDisposable
             }
         }
 
+        /// <summary>What the proxy says of the next assignment instead of taking it; null takes it.</summary>
+        public string? Refusal { get; set; }
+
         public void Dispose() => stream.Dispose();
 
         public static string IdOf(LbEndpoint endpoint) =>
@@ -463,7 +535,15 @@ internal sealed class HealthWorld : IAsyncDisposable
                     return;
                 }
 
-                await stream.AckAsync(response);
+                if (Refusal is { } text && response.TypeUrl == ResourceType.Endpoints.TypeUrl)
+                {
+                    await stream.NackAsync(response, text);
+                }
+                else
+                {
+                    await stream.AckAsync(response);
+                }
+
                 lock (_lock)
                 {
                     _types.Add(response.TypeUrl);

@@ -1,6 +1,8 @@
+using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Server.Discovery;
+using ControlPlane.TestKit;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace ControlPlane.Server.Tests.Health;
@@ -268,6 +270,138 @@ public sealed class VerdictTests
         var why = await world.ExplainAsync(5);
         Assert.All(why.Active.Evidence, row => Assert.Equal((FailureClass.Tls, "certificate expired"), (row.Class, row.Text)));
         Assert.Contains("certificate expired", why.Sentence, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task T44_A_proxy_that_refuses_an_assignment_is_named_and_the_others_have_it()
+    {
+        await using var world = await HealthWorld.StartAsync();
+        var other = await world.ConnectProxyAsync("b");
+        other.Refusal = "no such thing";
+        world.Backends[HealthWorld.Id(1)] = Backend.Refused;
+        await world.RunUntilAsync(RefusedBound, a => a.StatusOf(1) == "UNHEALTHY");
+        await world.RunAsync(OrderBound);
+
+        var nodes = world.Host.Services.GetRequiredService<ConnectedNodes>();
+        await Eventually.Get(
+            "both answers",
+            _ => Task.FromResult(nodes.DeliveriesOf(ResourceType.Endpoints, HealthWorld.Upstream)),
+            deliveries =>
+                deliveries
+                    .Select(d => (d.Node.Id, d.Delivery.State))
+                    .Order()
+                    .SequenceEqual([("proxy-0", DeliveryState.Acked), ("proxy-1", DeliveryState.Nacked)])
+        );
+    }
+
+    [Fact]
+    public async Task T9_T69_Four_of_six_are_first_demoted_then_taken_out_together_and_a_restart_publishes_what_was()
+    {
+        var world = await HealthWorld.StartAsync();
+        try
+        {
+            world.Rate = 10;
+            for (var i = 0; i < 4; i++)
+            {
+                world.Backends[HealthWorld.Id(i)] = Backend.Refused;
+                world.FailingShare[HealthWorld.Id(i)] = 1;
+            }
+
+            await world.RunUntilAsync(
+                RefusedBound,
+                a => Enumerable.Range(0, 4).All(i => a.StatusOf(i) == "UNHEALTHY" || a.WeightOf(i) == 10)
+            );
+            Assert.Contains(world.Everyone.Received, r => r.Assignment.Count("UNHEALTHY") == 0 && r.Assignment.WeightOf(0) == 10);
+            await world.RunUntilAsync(30, a => a.Count("UNHEALTHY") == 4);
+            await world.RunAsync(10);
+            var before = world.Everyone.Last;
+
+            world = await world.RestartAsync();
+            await world.RunAsync(60);
+
+            Assert.Equal(before, Assert.Single(world.Everyone.Received).Assignment);
+        }
+        finally
+        {
+            await world.DisposeAsync();
+        }
+    }
+
+    [Fact]
+    public async Task T26_An_endpoint_that_flaps_is_suppressed_at_its_fourth_drop()
+    {
+        await using var world = await HealthWorld.StartAsync();
+        var since = world.T;
+        for (var round = 0; round < 4; round++)
+        {
+            world.Backends[HealthWorld.Id(1)] = Backend.Refused;
+            await world.RunAsync(10);
+            world.Backends.Clear();
+            await world.RunAsync(10);
+        }
+
+        Assert.True((await world.ExplainAsync(1)).IsSuppressed);
+        Assert.Equal("UNHEALTHY", world.Everyone.Last.StatusOf(1));
+        var received = world.Everyone.Received.Count;
+        await world.RunAsync(40);
+        Assert.Equal(received, world.Everyone.Received.Count);
+        Assert.InRange(world.T - since, 0, 121);
+    }
+
+    [Fact]
+    public async Task T24_A_check_that_is_wrong_everywhere_leaves_all_in_service_at_the_weights_that_were_written()
+    {
+        await using var world = await HealthWorld.StartAsync();
+        for (var i = 0; i < 6; i++)
+        {
+            world.Backends[HealthWorld.Id(i)] = Backend.Error500;
+        }
+
+        await world.RunAsync(RefusedBound + 1);
+        var since = world.Everyone.Received.Count;
+        await world.RunAsync(200);
+        Assert.True(world.Everyone.Last.IsEqual(6));
+        Assert.Equal(1u, world.Everyone.Last.WeightOf(0));
+        Assert.Equal(since, world.Everyone.Received.Count);
+    }
+
+    [Fact]
+    public async Task T41_In_a_rolling_deploy_that_drains_first_enough_endpoints_are_in_service_at_all_times()
+    {
+        await using var world = await HealthWorld.StartAsync();
+        var since = world.Everyone.Received.Count;
+        for (var i = 0; i < 6; i++)
+        {
+            await world.OrderAsync(i, "drain");
+            await world.RunAsync(31);
+            world.Backends[HealthWorld.Id(i)] = Backend.Refused;
+            await world.RunAsync(15);
+            world.Backends.Clear();
+            await world.RunAsync(15);
+            await world.OrderAsync(i, "clear");
+            await world.RunAsync(2);
+        }
+
+        await world.RunAsync(70);
+        Assert.All(world.Everyone.Received.Skip(since), r => Assert.True(r.Assignment.Count("HEALTHY") >= 4, r.Assignment.ToString()));
+        Assert.True(world.Everyone.Last.IsEqual(6));
+    }
+
+    [Fact]
+    public async Task T50_When_a_whole_priority_stops_the_next_one_takes_over_without_a_demotion()
+    {
+        await using var world = await HealthWorld.StartAsync(endpoints: 6, health: "minimumHealthyPercent: 60");
+        await world.PutUpstreamAsync(8, priorityFrom: 4);
+        await world.RunAsync(10);
+        var since = world.Everyone.Received.Count;
+        for (var i = 0; i < 4; i++)
+        {
+            world.Backends[HealthWorld.Id(i)] = Backend.Refused;
+        }
+
+        await world.RunUntilAsync(RefusedBound, a => Enumerable.Range(0, 4).All(i => a.StatusOf(i) == "UNHEALTHY"));
+        Assert.All(world.Everyone.Received.Skip(since), r => Assert.Equal(1u, r.Assignment.WeightOf(5)));
+        Assert.Equal(4, world.Everyone.Last.Count("HEALTHY"));
     }
 
     [Fact]

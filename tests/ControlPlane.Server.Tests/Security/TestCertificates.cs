@@ -21,7 +21,14 @@ internal sealed class TestCertificates : IDisposable
     public void Dispose() => _authority.Dispose();
 
     /// <summary>Issues a certificate for server and client use.</summary>
-    public (string Certificate, string Key) Issue(Action<SubjectAlternativeNameBuilder> names, string subject = "CN=test")
+    /// <param name="names">Its names.</param>
+    /// <param name="subject">Its subject.</param>
+    /// <param name="ends">When it ends, counted from now.</param>
+    public (string Certificate, string Key) Issue(
+        Action<SubjectAlternativeNameBuilder> names,
+        string subject = "CN=test",
+        TimeSpan? ends = null
+    )
     {
         using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var request = new CertificateRequest(subject, key, HashAlgorithmName.SHA256);
@@ -32,14 +39,19 @@ internal sealed class TestCertificates : IDisposable
             new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1"), new Oid("1.3.6.1.5.5.7.3.2")], false)
         );
         var now = TimeProvider.System.GetUtcNow();
-        using var certificate = request.Create(_authority, now.AddHours(-1), now.AddDays(1), RandomNumberGenerator.GetBytes(8));
+        using var certificate = request.Create(
+            _authority,
+            now.AddHours(-3),
+            now + (ends ?? TimeSpan.FromDays(1)),
+            RandomNumberGenerator.GetBytes(8)
+        );
         return (certificate.ExportCertificatePem(), key.ExportPkcs8PrivateKeyPem());
     }
 
     /// <summary>Issues a certificate and loads it with its key.</summary>
-    public X509Certificate2 IssueLoaded(Action<SubjectAlternativeNameBuilder> names, string subject = "CN=test")
+    public X509Certificate2 IssueLoaded(Action<SubjectAlternativeNameBuilder> names, string subject = "CN=test", TimeSpan? ends = null)
     {
-        var (certificate, key) = Issue(names, subject);
+        var (certificate, key) = Issue(names, subject, ends);
         return X509Certificate2.CreateFromPem(certificate, key);
     }
 }

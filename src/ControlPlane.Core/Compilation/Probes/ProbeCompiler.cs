@@ -226,9 +226,9 @@ public static class ProbeCompiler
             {
                 certificate = Certificate(certificateSecret, secrets, intermediates);
             }
-            catch (CryptographicException)
+            catch (Exception e) when (e is CryptographicException or ArgumentException)
             {
-                // Of the key and the certificate one is damaged; which, the secret's own status says. Nothing of the key must get into a message.
+                // Damaged, of another password, or not of one another; which, the secret's own status says. Nothing of the key must get into a message.
             }
             if (certificate is null)
             {

@@ -16,8 +16,10 @@ internal sealed class ProbeConnection : IDisposable
 {
     private readonly Socket _socket;
     private volatile SslStream? _tls;
+    private TlsHandshake? _handshake;
     private volatile bool _isOverdue;
     private bool _isConnected;
+    private bool _hasRead;
 
     private ProbeConnection(Socket socket)
     {
@@ -72,7 +74,7 @@ internal sealed class ProbeConnection : IDisposable
             }
             catch (Exception e) when (IsBroken(e))
             {
-                return new(0, Overdue() ?? TlsFault.Of(e));
+                return new(0, Overdue() ?? FaultOf(e));
             }
         }
         var error = await operation.SendAsync(_socket, buffer);
@@ -86,15 +88,24 @@ internal sealed class ProbeConnection : IDisposable
         {
             try
             {
-                return new(await tls.ReadAsync(buffer), null);
+                var count = await tls.ReadAsync(buffer);
+                return count == 0 && !_hasRead && _handshake is { IsCertificateMissing: true }
+                    ? new(0, TlsFault.CertificateMissing)
+                    : Read(count);
             }
             catch (Exception e) when (IsBroken(e))
             {
-                return new(0, Overdue() ?? TlsFault.Of(e));
+                return new(0, Overdue() ?? FaultOf(e));
             }
         }
         var error = await operation.ReceiveAsync(_socket, buffer);
         return error == SocketError.Success ? new(operation.BytesTransferred, null) : new(0, Overdue() ?? ProbeOutcome.OfTransfer(error));
+    }
+
+    private Transfer Read(int count)
+    {
+        _hasRead = true;
+        return new(count, null);
     }
 
     /// <summary>The time is over: whatever is being done ends with a failure that says so.</summary>
@@ -126,9 +137,16 @@ internal sealed class ProbeConnection : IDisposable
     public static bool IsBroken(Exception e) =>
         e is IOException or SocketException or ObjectDisposedException or System.Security.Authentication.AuthenticationException;
 
+    /// <summary>What broke a TLS connection. In TLS 1.3 the peer judges our certificate when the handshake is over for us already.</summary>
+    private ProbeOutcome FaultOf(Exception e)
+    {
+        var fault = TlsFault.Of(e);
+        return fault.Class == FailureClass.Reset && _handshake is { IsCertificateMissing: true } ? TlsFault.CertificateMissing : fault;
+    }
+
     private async ValueTask<ProbeOutcome?> ShakeHandsAsync(ProbeTls wanted, TimeProvider time)
     {
-        var handshake = new TlsHandshake(wanted, time);
+        var handshake = _handshake = new TlsHandshake(wanted, time);
         var tls = new SslStream(new NetworkStream(_socket, ownsSocket: false), leaveInnerStreamOpen: false);
         _tls = tls;
         try
@@ -139,7 +157,7 @@ internal sealed class ProbeConnection : IDisposable
         }
         catch (Exception e) when (IsBroken(e))
         {
-            return Overdue() ?? handshake.Refusal ?? TlsFault.Of(e);
+            return Overdue() ?? handshake.Refusal ?? FaultOf(e);
         }
     }
 }

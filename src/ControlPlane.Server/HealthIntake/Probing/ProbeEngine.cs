@@ -37,6 +37,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     private readonly TimeProvider _time;
     private readonly ILogger<ProbeEngine> _logger;
     private readonly Random _random;
+    private readonly SelfProbe? _self;
     private readonly Action<ProbeTarget, TimeSpan> _beginTime;
     private readonly ProbeWorkspaces _workspaces = new();
     private readonly long _startedAt;
@@ -68,6 +69,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     /// <param name="metrics">Counts probes.</param>
     /// <param name="time">The clock.</param>
     /// <param name="logger">Takes what should not happen.</param>
+    /// <param name="self">What is probed to know whether this process is sound; the engine disposes it. Null does without.</param>
     /// <param name="random">Spreads probes over time; null for any.</param>
     public ProbeEngine(
         string zone,
@@ -76,6 +78,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         ProbeMetrics metrics,
         TimeProvider time,
         ILogger<ProbeEngine> logger,
+        SelfProbe? self = null,
         Random? random = null
     )
     {
@@ -90,6 +93,11 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         _beginTime = BeginTime;
         _startedAt = time.GetTimestamp();
         _timer = time.CreateTimer(_ => Tick(), null, TickTime, TickTime);
+        _self = self;
+        if (self is not null)
+        {
+            Set(self.Plan);
+        }
     }
 
     /// <summary>The id under which the probers of a zone speak, whichever server runs them.</summary>
@@ -187,6 +195,10 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         }
         End(leaving);
         await idle;
+        if (_self is not null)
+        {
+            await _self.DisposeAsync();
+        }
     }
 
     private static bool IsSame(ProbeTarget known, ProbePlan plan, ProbeEndpoint endpoint) =>
@@ -331,7 +343,15 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             {
                 var interval = target.Plan.Policy.ProbeInterval;
                 var isFirstPass = false;
-                if (outcome.Class is { } failure)
+                if (ReferenceEquals(target.Plan, _self?.Plan))
+                {
+                    target.Count(outcome.Passed);
+                    if (_self.Judge(outcome) is > 0 and var level)
+                    {
+                        AddDoubt(level);
+                    }
+                }
+                else if (outcome.Class is { } failure)
                 {
                     isFirstPass = target.Count(outcome.Passed);
                     _results.Add(ResultOf(target, outcome, failure, begunAt));

@@ -13,6 +13,10 @@ namespace ControlPlane.Server.HealthIntake.Probing;
 /// <summary>One handshake: what is offered, and whether the peer's certificate is one that proxies would accept.</summary>
 internal sealed class TlsHandshake
 {
+    // A wrong signature is that of another CA of the same name.
+    private const X509ChainStatusFlags NotTrusted =
+        X509ChainStatusFlags.PartialChain | X509ChainStatusFlags.UntrustedRoot | X509ChainStatusFlags.NotSignatureValid;
+
     private readonly ProbeTls _wanted;
     private readonly TimeProvider _time;
 
@@ -33,7 +37,19 @@ internal sealed class TlsHandshake
                 : null,
             AllowTlsResume = false,
         };
+        if (wanted.Certificate is null)
+        {
+            Options.LocalCertificateSelectionCallback = (_, _, _, peer, _) =>
+            {
+                // It is asked for before the handshake, too, when no peer can have asked.
+                IsCertificateMissing |= peer is not null;
+                return null!;
+            };
+        }
     }
+
+    /// <summary>The peer has asked for a certificate, and there is none to present.</summary>
+    public bool IsCertificateMissing { get; private set; }
 
     public SslClientAuthenticationOptions Options { get; }
 
@@ -108,8 +124,7 @@ internal sealed class TlsHandshake
     {
         var faults = chain.ChainStatus.Aggregate(X509ChainStatusFlags.NoError, (all, status) => all | status.Status);
         return faults.HasFlag(X509ChainStatusFlags.NotTimeValid) ? "a CA certificate of the chain has expired"
-            : faults.HasFlag(X509ChainStatusFlags.PartialChain) || faults.HasFlag(X509ChainStatusFlags.UntrustedRoot)
-                ? "the certificate was issued by a CA that is not trusted"
+            : (faults & NotTrusted) != X509ChainStatusFlags.NoError ? "the certificate was issued by a CA that is not trusted"
             : $"the certificate does not verify: {faults}";
     }
 
@@ -232,6 +247,10 @@ internal static class TlsFault
         ("handshake failure", "the endpoint refused the handshake: no version, cipher or client certificate that it accepts"),
         ("access denied", "the endpoint denies access to the client certificate"),
     ];
+
+    /// <summary>The peer closed the connection after it had asked for a certificate in vain.</summary>
+    public static ProbeOutcome CertificateMissing { get; } =
+        new(FailureClass.Tls, "the endpoint asked for a client certificate, got none, and closed the connection");
 
     public static ProbeOutcome Of(Exception exception)
     {

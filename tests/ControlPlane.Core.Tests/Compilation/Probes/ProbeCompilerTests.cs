@@ -207,6 +207,7 @@ public sealed class ProbeCompilerTests
         Assert.Empty(plan.Endpoints);
         Assert.Equal("The secret root, which holds the CAs to trust, is missing or cannot be read.", plan.Problem);
 
+        // Nothing of a value may get into the message.
         var garbage = new SecretSpec
         {
             ValidationContext = new ValidationContextSpec { Ca = new SecretSource { Inline = "not a certificate" } },

@@ -356,6 +356,20 @@ public sealed class ProbeEngineTests
         time.Advance(TimeSpan.FromSeconds(30));
         answer.SetResult();
         Assert.True((await lab.NextAsync()).Passed);
-        Assert.Contains(lab.Doubts, d => d >= 8);
+        Assert.Equal(8, await lab.Doubts.ReadAsync());
+    }
+
+    [Fact]
+    public async Task A_prober_that_cannot_reach_itself_doubts_itself_more_and_more_and_says_nothing_of_itself()
+    {
+        var self = new SelfProbe();
+        await using var lab = new ProbeLab(self: self);
+        // What it listens on is gone, as if this machine had no loopback any more.
+        await self.DisposeAsync();
+        using var patience = new CancellationTokenSource(ProbeLab.Patience, TimeProvider.System);
+        var first = await lab.Doubts.ReadAsync(patience.Token);
+        var second = await lab.Doubts.ReadAsync(patience.Token);
+        Assert.True(second > first);
+        Assert.False(lab.HasNext);
     }
 }

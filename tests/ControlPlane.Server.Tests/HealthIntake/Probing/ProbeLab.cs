@@ -20,9 +20,10 @@ internal sealed class ProbeLab : IAsyncDisposable
 
     private readonly ServiceProvider _services;
     private readonly Channel<CheckResult> _results = Channel.CreateUnbounded<CheckResult>();
+    private readonly Channel<double> _doubts = Channel.CreateUnbounded<double>();
     private readonly FakeTimeProvider? _fake;
 
-    public ProbeLab(TimeProvider? time = null, string zone = "")
+    public ProbeLab(TimeProvider? time = null, string zone = "", SelfProbe? self = null)
     {
         _fake = time as FakeTimeProvider;
         _services = new ServiceCollection().AddMetrics().AddLogging(l => l.AddProvider(Log)).BuildServiceProvider();
@@ -35,17 +36,19 @@ internal sealed class ProbeLab : IAsyncDisposable
                     _results.Writer.TryWrite((CheckResult)result);
                 }
             },
-            doubt => Doubts.Add(doubt),
+            doubt => _doubts.Writer.TryWrite(doubt),
             new ProbeMetrics(_services.GetRequiredService<IMeterFactory>()),
             time ?? TimeProvider.System,
             _services.GetRequiredService<ILogger<ProbeEngine>>(),
+            self,
             new Random(1)
         );
     }
 
     public ProbeEngine Engine { get; }
 
-    public List<double> Doubts { get; } = [];
+    /// <summary>Every doubt of the engine about itself.</summary>
+    public ChannelReader<double> Doubts => _doubts.Reader;
 
     public LogRecorder Log { get; } = new();
 
