@@ -145,6 +145,12 @@ public abstract record CommandLine
             "The newest so many revisions are kept whatever their age (1000).",
             (o, v) => o with { HistoryRevisions = v }
         ),
+        Setting("zone", "ZONE", "The zone that this server's probes are made from (the unnamed one).", (o, v) => o with { Zone = v }),
+        Switch(
+            "probe-loopback",
+            "Probe addresses of loopback and unix: sockets, or never with 'false' (as long as API and xDS listen on loopback alone).",
+            (o, v) => o with { ProbeLoopback = v }
+        ),
         Number(
             "max-admin-connections",
             1,

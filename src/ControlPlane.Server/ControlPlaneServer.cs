@@ -3,6 +3,7 @@ using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.LoadReporting;
+using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -85,6 +86,7 @@ public static class ControlPlaneServer
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
         builder.Services.AddLoadReporting();
+        builder.Services.AddProbing(options);
         builder.AddAdmin();
         if (options.Demo)
         {

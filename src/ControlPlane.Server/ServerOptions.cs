@@ -80,6 +80,12 @@ public sealed record ServerOptions
     /// <summary>The newest this many revisions are kept whatever their age; at least 1.</summary>
     public int HistoryRevisions { get; init; } = 1000;
 
+    /// <summary>The zone that this server's probes are made from, as upstreams and proxies name theirs; empty is the unnamed one.</summary>
+    public string Zone { get; init; } = "";
+
+    /// <summary>Whether addresses of loopback and <c>unix:</c> sockets may be probed; null is yes where the API and xDS are reachable from this machine alone.</summary>
+    public bool? ProbeLoopback { get; init; }
+
     /// <summary>Connections to the API at once; more are closed at accept.</summary>
     public int MaxAdminConnections { get; init; } = 1000;
 
@@ -100,6 +106,9 @@ public sealed record ServerOptions
 
     /// <summary><see cref="PeerListen"/>, or its default; null where there are no others.</summary>
     public EndPoint? EffectivePeerListen => IsShared ? PeerListen ?? new IPEndPoint(IPAddress.Loopback, 0) : null;
+
+    /// <summary><see cref="ProbeLoopback"/>, or its default.</summary>
+    public bool EffectiveProbeLoopback => ProbeLoopback ?? (ListenAddress.IsLocal(AdminListen) && ListenAddress.IsLocal(XdsListen));
 
     /// <summary>Everything about the options that forbids a start, as sentences that say what to give; empty if nothing does.</summary>
     public IReadOnlyList<string> Faults()

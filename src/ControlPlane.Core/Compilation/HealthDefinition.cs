@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
+using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
@@ -63,7 +64,12 @@ public static class HealthDefinition
     /// <summary>The endpoints that are decided about, in the order of their registry.</summary>
     /// <param name="spec">The upstream.</param>
     /// <param name="registered">The upstream's objects of kind Endpoint by id; used with source registration.</param>
-    public static ImmutableArray<HealthTarget> TargetsOf(UpstreamSpec spec, IEnumerable<KeyValuePair<string, EndpointSpec>> registered) =>
+    /// <param name="probes">What may be probed.</param>
+    public static ImmutableArray<HealthTarget> TargetsOf(
+        UpstreamSpec spec,
+        IEnumerable<KeyValuePair<string, EndpointSpec>> registered,
+        ProbeTargetPolicy probes
+    ) =>
         [
             .. EndpointLifecycle
                 .Of(spec, registered)
@@ -74,7 +80,7 @@ public static class HealthDefinition
                     Zone = e.Value.Locality?.Zone ?? "",
                     Priority = e.Value.Priority,
                     Weight = e.Value.Weight,
-                    IsUnchecked = e.Value.HealthCheck is { Disabled: true },
+                    IsUnchecked = ProbeCompiler.Refusal(spec, e.Value, probes) is not null,
                 }),
         ];
 

@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Upstreams;
@@ -33,6 +34,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
     private readonly HealthLeadership _leadership;
+    private readonly ProbeTargetPolicy _probes;
     private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
@@ -58,6 +60,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         HealthMetrics metrics,
         TimeProvider time,
         HealthLeadership leadership,
+        ProbeTargetPolicy probes,
         ILogger<HealthKeeper> logger,
         HealthRecall? recall = null
     )
@@ -68,6 +71,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         _logger = logger;
         _leadership = leadership;
         _leads = leadership.Role.Leads;
+        _probes = probes;
         _recall = recall;
     }
 
@@ -464,7 +468,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         var policy = ReferenceEquals(known?.Resource, resource) ? known.Policy : HealthDefinition.PolicyOf(spec);
         var targets = HealthDefinition.TargetsOf(
             spec,
-            endpoints.Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec))
+            endpoints.Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec)),
+            _probes
         );
         // What leaves an upstream without endpoints was confirmed when it was written.
         _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);

@@ -1,4 +1,5 @@
 using ControlPlane.Server.HealthIntake.LoadReporting;
+using ControlPlane.Server.HealthIntake.Probing;
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
 using OpenTelemetry.Resources;
@@ -32,6 +33,7 @@ internal static class TelemetryExtensions
         HealthMetrics.MeterName,
         DiscoveryName,
         LoadReportingMetrics.MeterName,
+        ProbeMetrics.MeterName,
         "Npgsql",
     ];
 

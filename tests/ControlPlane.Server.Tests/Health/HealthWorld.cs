@@ -5,6 +5,7 @@ using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Publishing;
 using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
@@ -105,6 +106,8 @@ internal sealed class HealthWorld : IAsyncDisposable
             builder =>
             {
                 builder.Services.AddSingleton<TimeProvider>(time);
+                // The observers are simulated.
+                builder.Services.Remove(builder.Services.Single(s => s.ImplementationType == typeof(ProbingService)));
                 services?.Invoke(builder);
             }
         );
