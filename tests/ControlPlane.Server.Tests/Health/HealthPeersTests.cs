@@ -109,6 +109,7 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         await Eventually.True("the first to decide", _ => Task.FromResult(Decides(first)), Patience);
         await second.StartAsync("--store", database);
         await first.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        await UpAsync(first.Client);
         _backends.Stop(1);
         for (var i = 0; i < 5; i++)
         {
@@ -174,7 +175,20 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
 
     private static Task<ControlPlaneHost> StartAsync(string database) => ControlPlaneHost.StartAsync(o => o with { Store = database });
 
-    private Task PutAsync(ControlPlaneHost host) => host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+    private async Task PutAsync(ControlPlaneHost host)
+    {
+        await host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        await UpAsync(host.Client);
+    }
+
+    /// <summary>What never passed is left out, and not UNHEALTHY: every endpoint is to be seen alive first.</summary>
+    private static Task UpAsync(AdminClient.AdminApiClient client) =>
+        Eventually.Get(
+            "all endpoints to be up",
+            _ => client.HealthAsync("a"),
+            h => h.Endpoints.Length == 5 && h.Endpoints.All(e => e.State == "UP"),
+            Patience
+        );
 
     private static Task LeadsAsync(ControlPlaneHost host) =>
         Eventually.True(
