@@ -162,6 +162,13 @@ public abstract record CommandLine
             (o, v) => o with { HistoryRevisions = v }
         ),
         Number(
+            "health-history-days",
+            1,
+            3_650,
+            "Transitions of endpoints' health younger than this are kept (7).",
+            (o, v) => o with { HealthHistoryDays = v }
+        ),
+        Number(
             "max-admin-connections",
             1,
             1_000_000,

@@ -29,8 +29,8 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>So long without a message, and the server that decides does not answer.</summary>
     private static readonly TimeSpan SilentAfter = 3 * HealthPeerServer.Heartbeat;
 
-    /// <summary>Pieces of evidence in one message.</summary>
-    private const int Chunk = 500;
+    /// <summary>Endpoints that one message is about, at least; a message has no more than one piece of evidence beyond that.</summary>
+    private const int Chunk = 10_000;
 
     private readonly HealthLeadership _leadership;
     private readonly HealthKeeper _keeper;
@@ -204,9 +204,11 @@ internal sealed partial class HealthPeers : BackgroundService
         while (await _evidence.Reader.WaitToReadAsync(cancellationToken))
         {
             var request = new FollowRequest();
-            while (request.Evidence.Count < Chunk && _evidence.Reader.TryRead(out var piece))
+            var endpoints = 0;
+            while (endpoints < Chunk && _evidence.Reader.TryRead(out var piece))
             {
                 request.Evidence.Add(PeerMessages.Of(piece));
+                endpoints += piece is LoadReport report ? 1 + report.Endpoints.Length : 1;
             }
 
             await requests.WriteAsync(request, cancellationToken);
