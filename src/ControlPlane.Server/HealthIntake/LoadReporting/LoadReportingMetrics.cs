@@ -22,14 +22,14 @@ internal sealed class LoadReportingMetrics
     private static readonly KeyValuePair<string, object?> TooMany = Reason("too_many");
 
     private readonly UpDownCounter<long> _streams;
-    private readonly Counter<long> _reports;
     private readonly Counter<long> _dropped;
+    private long _reports;
 
     public LoadReportingMetrics(IMeterFactory meters, ReportedUpstreams upstreams)
     {
         var meter = meters.Create(MeterName);
         _streams = meter.CreateUpDownCounter<long>("lrs.streams", "{stream}", "Load report streams that are open.");
-        _reports = meter.CreateCounter<long>("lrs.reports", "{report}", "Load reports received.");
+        meter.CreateObservableCounter("lrs.reports", () => Reports, "{report}", "Load reports received.");
         _dropped = meter.CreateCounter<long>(
             "lrs.dropped",
             "{entry}",
@@ -57,14 +57,17 @@ internal sealed class LoadReportingMetrics
         );
     }
 
+    /// <summary>Load reports that were received and handed on.</summary>
+    public long Reports => Volatile.Read(ref _reports);
+
     public void StreamsChanged(int by) => _streams.Add(by);
 
-    /// <summary>A report was read.</summary>
+    /// <summary>A report was handed on.</summary>
     /// <param name="dropped">What of it could not be taken.</param>
     /// <param name="foreign">Upstreams in it that the node is not given.</param>
     public void Reported(in DroppedLoads dropped, int foreign)
     {
-        _reports.Add(1);
+        Interlocked.Increment(ref _reports);
         Count(dropped.UnknownUpstreams, UnknownUpstream);
         Count(foreign, ForeignUpstream);
         Count(dropped.UnknownEndpoints, UnknownEndpoint);
