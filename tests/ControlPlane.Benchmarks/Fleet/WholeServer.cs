@@ -40,7 +40,7 @@ internal static class WholeServer
         await AnswerOfAsync(url, "a");
 
         await MeasureChangesAsync(server, url, [(a.Name, a.Port), (b.Name, b.Port)]);
-        Print("resident memory", $"{new ProcessUsage(server.ProcessId).ResidentKiB / 1024} MiB");
+        Print("resident memory after that", $"{new ProcessUsage(server.ProcessId).ResidentKiB / 1024} MiB");
 
         using var before = new SimulatedProxy("resume", [.. Enumerable.Range(0, Upstreams).Select(Name)]);
         await before.ConnectAsync("127.0.0.1", server.XdsPort, CancellationToken.None);
@@ -109,6 +109,7 @@ internal static class WholeServer
             TimeSpan.FromSeconds(60)
         );
         Print("start, until Envoy is configured", $"{Milliseconds(started):f0} ms");
+        Print("resident memory then", $"{new ProcessUsage(server.ProcessId).ResidentKiB / 1024} MiB");
     }
 
     private static async Task MeasureWritesAsync(ServerProcess server)
