@@ -9,7 +9,11 @@ internal delegate Task<HealthMemory?> HealthRecall(CancellationToken cancellatio
 /// <summary>What is remembered over restarts.</summary>
 /// <param name="Fleet">Of the fleet; null where that is not among it.</param>
 /// <param name="Upstreams">Of each upstream, by name. Those that are no more are passed over.</param>
-internal sealed record HealthMemory(FleetMemory? Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams);
+internal sealed record HealthMemory(FleetMemory? Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams)
+{
+    /// <summary>The upstreams that count as large (<see cref="Core.Compilation.UpstreamVerdict.IsLarge"/>); null where that is not remembered.</summary>
+    public ImmutableHashSet<string>? Large { get; init; }
+}
 
 /// <summary>What one evaluation changed, with the reasons of that moment.</summary>
 /// <param name="Changes">What changed.</param>

@@ -22,7 +22,8 @@ internal static class StoredHealthJson
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false) },
     };
 
-    public static string Write(UpstreamMemory memory) => JsonSerializer.Serialize(memory, Options);
+    public static string Write(UpstreamMemory memory, bool isLarge) =>
+        JsonSerializer.Serialize(new RememberedUpstream(memory, isLarge), Options);
 
     public static string Write(FleetMemory memory) => JsonSerializer.Serialize(memory, Options);
 
@@ -33,7 +34,7 @@ internal static class StoredHealthJson
 
     /// <summary>Reads what an upstream's memory was written as.</summary>
     /// <exception cref="JsonException">It is of a version that this server does not read.</exception>
-    public static UpstreamMemory ReadUpstream(string json) => JsonSerializer.Deserialize<UpstreamMemory>(json, Options)!;
+    public static RememberedUpstream ReadUpstream(string json) => JsonSerializer.Deserialize<RememberedUpstream>(json, Options)!;
 
     /// <summary>Reads what the fleet's memory was written as.</summary>
     /// <exception cref="JsonException">It is of a version that this server does not read.</exception>
@@ -44,6 +45,7 @@ internal static class StoredHealthJson
     {
         FleetMemory? fleet = null;
         var upstreams = ImmutableDictionary.CreateBuilder<string, UpstreamMemory>(StringComparer.Ordinal);
+        var large = ImmutableHashSet.CreateBuilder<string>(StringComparer.Ordinal);
         foreach (var (upstream, _, json) in stored)
         {
             try
@@ -59,7 +61,12 @@ internal static class StoredHealthJson
                 }
                 else
                 {
-                    upstreams[upstream] = ReadUpstream(json);
+                    var remembered = ReadUpstream(json);
+                    upstreams[upstream] = remembered.Memory;
+                    if (remembered.IsLarge)
+                    {
+                        large.Add(upstream);
+                    }
                 }
             }
             catch (JsonException e)
@@ -68,6 +75,11 @@ internal static class StoredHealthJson
             }
         }
 
-        return new HealthMemory(fleet, upstreams.ToImmutable());
+        return new HealthMemory(fleet, upstreams.ToImmutable()) { Large = large.ToImmutable() };
     }
 }
+
+/// <summary>What is remembered of one upstream.</summary>
+/// <param name="Memory">What the model remembers.</param>
+/// <param name="IsLarge">What its cluster was compiled with.</param>
+internal sealed record RememberedUpstream(UpstreamMemory Memory, bool IsLarge);

@@ -183,6 +183,43 @@ public sealed class UpstreamHealthTests
     }
 
     [Fact]
+    public async Task What_the_store_never_heard_of_is_in_the_last_good_file_and_told_to_the_store()
+    {
+        using var folder = new TemporaryFolder();
+        ServerOptions Options(ServerOptions o) => o with { DataDir = folder.Path };
+        await using (var host = await ControlPlaneHost.StartAsync(Options))
+        {
+            await PutAsync(host, "a", 3);
+            await SayAsync(host, "a", passed: true, 1, 2, 3);
+            await StateAsync(host, "a", 3, "UP");
+            await FailAsync(host, "a", 1);
+            await StateAsync(host, "a", 1, "DOWN");
+        }
+
+        // As if the database had been away, and the process killed.
+        await using (
+            var connection = new Microsoft.Data.Sqlite.SqliteConnection($"Data Source={folder.Path}/controlplane.db;Pooling=False")
+        )
+        {
+            await connection.OpenAsync(TestContext.Current.CancellationToken);
+            await using var command = connection.CreateCommand();
+            command.CommandText = "UPDATE health SET updated_at = '2020-01-01 00:00:00+00:00', json = '{}'";
+            Assert.NotEqual(0, await command.ExecuteNonQueryAsync(TestContext.Current.CancellationToken));
+        }
+
+        await using var again = await ControlPlaneHost.StartAsync(Options);
+
+        Assert.Equal("UNHEALTHY", (await again.Client.HealthAsync("a")).Endpoints[0].Status);
+        await Eventually.True(
+            "the store to be told",
+            async _ =>
+                (await again.Services.GetRequiredService<IHealthStore>().LoadHealthAsync(default)).Single(s => s.Upstream == "a")
+                    is { Json: { } json }
+                && json.Contains("\"state\":\"down\"", StringComparison.Ordinal)
+        );
+    }
+
+    [Fact]
     public async Task A_killed_server_finds_its_verdicts_in_the_store_a_second_after_they_were_made()
     {
         await using var host = await ControlPlaneHost.StartAsync();
@@ -202,7 +239,7 @@ public sealed class UpstreamHealthTests
                 "the verdict",
                 async _ =>
                     (await read()).SingleOrDefault(s => s.Upstream == "a") is { Json: { } json }
-                    && StoredHealthJson.ReadUpstream(json).Endpoints[0].State == Core.Health.HealthState.Down,
+                    && StoredHealthJson.ReadUpstream(json).Memory.Endpoints[0].State == Core.Health.HealthState.Down,
                 within: TimeSpan.FromSeconds(5)
             );
         }
