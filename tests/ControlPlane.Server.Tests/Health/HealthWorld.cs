@@ -344,6 +344,9 @@ internal sealed class HealthWorld : IAsyncDisposable
 
         _envoys.ForEach(e => e.Dispose());
         _client.Dispose();
+        // The end of the server spreads the end of its streams over time, which stands still here.
+        var nodes = Host.Services.GetRequiredService<ConnectedNodes>();
+        await Eventually.True("the streams to end", _ => Task.FromResult(nodes.Connected().Count == 0));
         await Host.DisposeAsync();
         if (!_isReplaced)
         {
