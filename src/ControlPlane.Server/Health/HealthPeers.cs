@@ -21,6 +21,9 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>Pieces of evidence that wait for a connection at most; newer ones are dropped, and come again by themselves.</summary>
     internal const int MaxWaiting = 50_000;
 
+    /// <summary>Evidence that has waited longer is dropped.</summary>
+    private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(2);
+
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan FirstRetry = TimeSpan.FromMilliseconds(100);
@@ -40,7 +43,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly PeerTls _tls;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthPeers> _logger;
-    private readonly Channel<HealthEvidence> _evidence = Channel.CreateBounded<HealthEvidence>(
+    private readonly Channel<(HealthEvidence Evidence, long At)> _evidence = Channel.CreateBounded<(HealthEvidence, long)>(
         new BoundedChannelOptions(MaxWaiting) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite }
     );
     private Connection? _connection;
@@ -82,9 +85,10 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>Tells evidence to the server that decides. Never waits: what does not fit is dropped.</summary>
     public void Tell(IReadOnlyList<HealthEvidence> evidence)
     {
+        var now = _time.GetTimestamp();
         foreach (var piece in evidence)
         {
-            _evidence.Writer.TryWrite(piece);
+            _evidence.Writer.TryWrite((piece, now));
         }
     }
 
@@ -207,11 +211,18 @@ internal sealed partial class HealthPeers : BackgroundService
             var endpoints = 0;
             while (endpoints < Chunk && _evidence.Reader.TryRead(out var piece))
             {
-                request.Evidence.Add(PeerMessages.Of(piece));
-                endpoints += piece is LoadReport report ? 1 + report.Endpoints.Length : 1;
+                // It counts from when the other server receives it: what has waited for a connection would count for younger than it is.
+                if (_time.GetElapsedTime(piece.At) < MaxWait)
+                {
+                    request.Evidence.Add(PeerMessages.Of(piece.Evidence));
+                    endpoints += piece.Evidence is LoadReport report ? 1 + report.Endpoints.Length : 1;
+                }
             }
 
-            await requests.WriteAsync(request, cancellationToken);
+            if (endpoints > 0)
+            {
+                await requests.WriteAsync(request, cancellationToken);
+            }
         }
     }
 

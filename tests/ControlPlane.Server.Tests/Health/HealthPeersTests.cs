@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
@@ -54,6 +55,48 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
                 h => h.Items is [{ To: "DOWN" }, ..]
             );
             Assert.Equal(_backends.Id(1), history.Items[0].Endpoint);
+        }
+    }
+
+    [Fact]
+    public async Task Proxies_of_both_servers_have_the_same_verdict_within_a_second()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        var (leader, follower) = await RolesAsync(first, second);
+        await PutAsync(leader);
+        await UntilAsync(follower, "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        using var atLeader = new XdsClient(leader.Xds.ToString());
+        using var atFollower = new XdsClient(follower.Xds.ToString());
+        using var one = atLeader.OpenDelta();
+        using var other = atFollower.OpenDelta();
+        var both = await Task.WhenAll(BeginAsync(one), BeginAsync(other));
+        Assert.Equal(both[0].Resources[0].Version, both[1].Resources[0].Version);
+
+        var changes = Task.WhenAll(NextAsync(one), NextAsync(other));
+        await FailAsync(follower, 1);
+        var arrived = await changes;
+
+        Assert.Equal(arrived[0].Version, arrived[1].Version);
+        Assert.InRange(
+            TimeProvider.System.GetElapsedTime(arrived.Min(a => a.At), arrived.Max(a => a.At)),
+            TimeSpan.Zero,
+            TimeSpan.FromSeconds(1)
+        );
+
+        static async Task<Envoy.Service.Discovery.V3.DeltaDiscoveryResponse> BeginAsync(DeltaStream stream)
+        {
+            await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
+            var response = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+            await stream.AckAsync(response);
+            return response;
+        }
+
+        static async Task<(string Version, long At)> NextAsync(DeltaStream stream)
+        {
+            var response = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+            return (Assert.Single(response.Resources).Version, TimeProvider.System.GetTimestamp());
         }
     }
 
