@@ -342,7 +342,13 @@ internal sealed partial class HealthArchive : BackgroundService
     {
         var json = memory switch
         {
-            UpstreamMemory upstream => StoredHealthJson.Write(upstream, _verdicts.Find(name) is { IsLarge: true }),
+            UpstreamMemory upstream => StoredHealthJson.Write(
+                new RememberedUpstream(
+                    upstream,
+                    _current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name))?.Uid,
+                    _verdicts.Find(name) is { IsLarge: true }
+                )
+            ),
             FleetMemory fleet => StoredHealthJson.Write(fleet),
             _ => null,
         };

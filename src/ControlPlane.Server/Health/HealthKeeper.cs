@@ -509,9 +509,14 @@ internal sealed partial class HealthKeeper : BackgroundService
         // What leaves an upstream without endpoints was confirmed when it was written.
         _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);
         var remembered = memory?.Upstreams.GetValueOrDefault(name);
+        if (remembered?.Uid is { } uid && uid != resource.Uid)
+        {
+            remembered = null;
+        }
+
         if (remembered is not null)
         {
-            _aggregator.Restore(name, remembered);
+            _aggregator.Restore(name, remembered.Memory);
         }
 
         foreach (var (id, order) in orders)
@@ -525,7 +530,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         }
 
         var isLarge = targets.Length >= UpstreamCompiler.LargeFrom;
-        var wasLarge = known?.IsLarge ?? (remembered is null ? null : memory!.Large?.Contains(name)) ?? isLarge;
+        var wasLarge = known?.IsLarge ?? remembered?.IsLarge ?? isLarge;
         var followed = new FollowedUpstream(resource, endpoints, orders, policy, targets, wasLarge)
         {
             ResizeSince = wasLarge == isLarge ? null : known?.ResizeSince ?? now,

@@ -22,8 +22,7 @@ internal static class StoredHealthJson
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false) },
     };
 
-    public static string Write(UpstreamMemory memory, bool isLarge) =>
-        JsonSerializer.Serialize(new RememberedUpstream(memory, isLarge), Options);
+    public static string Write(RememberedUpstream remembered) => JsonSerializer.Serialize(remembered, Options);
 
     public static string Write(FleetMemory memory) => JsonSerializer.Serialize(memory, Options);
 
@@ -44,8 +43,7 @@ internal static class StoredHealthJson
     public static HealthMemory Read(IEnumerable<StoredHealth> stored, Action<string, JsonException> unreadable)
     {
         FleetMemory? fleet = null;
-        var upstreams = ImmutableDictionary.CreateBuilder<string, UpstreamMemory>(StringComparer.Ordinal);
-        var large = ImmutableHashSet.CreateBuilder<string>(StringComparer.Ordinal);
+        var upstreams = ImmutableDictionary.CreateBuilder<string, RememberedUpstream>(StringComparer.Ordinal);
         foreach (var (upstream, _, json) in stored)
         {
             try
@@ -61,12 +59,7 @@ internal static class StoredHealthJson
                 }
                 else
                 {
-                    var remembered = ReadUpstream(json);
-                    upstreams[upstream] = remembered.Memory;
-                    if (remembered.IsLarge)
-                    {
-                        large.Add(upstream);
-                    }
+                    upstreams[upstream] = ReadUpstream(json);
                 }
             }
             catch (JsonException e)
@@ -75,11 +68,6 @@ internal static class StoredHealthJson
             }
         }
 
-        return new HealthMemory(fleet, upstreams.ToImmutable()) { Large = large.ToImmutable() };
+        return new HealthMemory(fleet, upstreams.ToImmutable());
     }
 }
-
-/// <summary>What is remembered of one upstream.</summary>
-/// <param name="Memory">What the model remembers.</param>
-/// <param name="IsLarge">What its cluster was compiled with.</param>
-internal sealed record RememberedUpstream(UpstreamMemory Memory, bool IsLarge);

@@ -4,6 +4,7 @@ using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.Storage;
 using ControlPlane.TestKit;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace ControlPlane.Server.Tests.Admin;
@@ -186,28 +187,11 @@ public sealed class UpstreamHealthTests
     public async Task What_the_store_never_heard_of_is_in_the_last_good_file_and_told_to_the_store()
     {
         using var folder = new TemporaryFolder();
-        ServerOptions Options(ServerOptions o) => o with { DataDir = folder.Path };
-        await using (var host = await ControlPlaneHost.StartAsync(Options))
-        {
-            await PutAsync(host, "a", 3);
-            await SayAsync(host, "a", passed: true, 1, 2, 3);
-            await StateAsync(host, "a", 3, "UP");
-            await FailAsync(host, "a", 1);
-            await StateAsync(host, "a", 1, "DOWN");
-        }
-
+        await CondemnAsync(folder);
         // As if the database had been away, and the process killed.
-        await using (
-            var connection = new Microsoft.Data.Sqlite.SqliteConnection($"Data Source={folder.Path}/controlplane.db;Pooling=False")
-        )
-        {
-            await connection.OpenAsync(TestContext.Current.CancellationToken);
-            await using var command = connection.CreateCommand();
-            command.CommandText = "UPDATE health SET updated_at = '2020-01-01 00:00:00+00:00', json = '{}'";
-            Assert.NotEqual(0, await command.ExecuteNonQueryAsync(TestContext.Current.CancellationToken));
-        }
+        await ExecuteAsync(folder, "UPDATE health SET updated_at = '2020-01-01 00:00:00+00:00', json = '{}'");
 
-        await using var again = await ControlPlaneHost.StartAsync(Options);
+        await using var again = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
 
         Assert.Equal("UNHEALTHY", (await again.Client.HealthAsync("a")).Endpoints[0].Status);
         await Eventually.True(
@@ -217,6 +201,18 @@ public sealed class UpstreamHealthTests
                     is { Json: { } json }
                 && json.Contains("\"state\":\"down\"", StringComparison.Ordinal)
         );
+    }
+
+    [Fact]
+    public async Task Another_upstream_of_the_same_name_begins_anew()
+    {
+        using var folder = new TemporaryFolder();
+        await CondemnAsync(folder);
+        await ExecuteAsync(folder, "UPDATE documents SET uid = '00000000-0000-0000-0000-000000000001'");
+
+        await using var again = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
+
+        Assert.Equal("HEALTHY", (await again.Client.HealthAsync("a")).Endpoints[0].Status);
     }
 
     [Fact]
@@ -262,6 +258,26 @@ public sealed class UpstreamHealthTests
         Assert.Equal(second.Id, (await NextAsync(resumed)).Id);
         using var bad = await host.Http.GetAsync("/api/v1/health/watch?since=x");
         Assert.Equal(HttpStatusCode.BadRequest, bad.StatusCode);
+    }
+
+    /// <summary>A server that condemns the first of three endpoints, and ends.</summary>
+    private static async Task CondemnAsync(TemporaryFolder folder)
+    {
+        await using var host = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
+        await PutAsync(host, "a", 3);
+        await SayAsync(host, "a", passed: true, 1, 2, 3);
+        await StateAsync(host, "a", 3, "UP");
+        await FailAsync(host, "a", 1);
+        await StateAsync(host, "a", 1, "DOWN");
+    }
+
+    private static async Task ExecuteAsync(TemporaryFolder folder, string sql)
+    {
+        await using var connection = new SqliteConnection($"Data Source={folder.Path}/controlplane.db;Pooling=False");
+        await connection.OpenAsync(TestContext.Current.CancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        Assert.NotEqual(0, await command.ExecuteNonQueryAsync(TestContext.Current.CancellationToken));
     }
 
     /// <summary>Nobody checks the endpoints but the test, which is one observer.</summary>

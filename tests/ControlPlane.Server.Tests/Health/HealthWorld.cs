@@ -133,7 +133,10 @@ internal sealed class HealthWorld : IAsyncDisposable
         var memory = await Keeper.AskAsync(
             model => new HealthMemory(
                 model.Remember(),
-                ImmutableDictionary<string, UpstreamMemory>.Empty.Add(Upstream, model.Remember(Upstream)!)
+                ImmutableDictionary<string, RememberedUpstream>.Empty.Add(
+                    Upstream,
+                    new RememberedUpstream(model.Remember(Upstream)!, Uid: null, IsLarge: false)
+                )
             ),
             CancellationToken.None
         );

@@ -53,9 +53,10 @@ public sealed class StoredHealthJsonTests
             model.Evaluate(now);
 
             var memory = model.Remember("u")!;
-            var text = StoredHealthJson.Write(memory, isLarge: true);
+            var uid = Guid.NewGuid();
+            var text = StoredHealthJson.Write(new RememberedUpstream(memory, uid, IsLarge: true));
             var read = StoredHealthJson.ReadUpstream(text);
-            Assert.True(read.IsLarge);
+            Assert.Equal((uid, true), (read.Uid, read.IsLarge));
             // Records compare their lists by reference; their texts say all.
             Assert.Equal(JsonSerializer.Serialize(memory), JsonSerializer.Serialize(read.Memory));
             Assert.Equal(
@@ -69,7 +70,7 @@ public sealed class StoredHealthJsonTests
     public void What_cannot_be_read_is_named_and_the_rest_is_read()
     {
         var unreadable = new List<string>();
-        var good = StoredHealthJson.Write(new UpstreamMemory(), isLarge: false);
+        var good = StoredHealthJson.Write(new RememberedUpstream(new UpstreamMemory(), null, IsLarge: false));
 
         var memory = StoredHealthJson.Read(
             [

@@ -22,14 +22,15 @@ internal sealed class LoadReportingMetrics
     private static readonly KeyValuePair<string, object?> TooMany = Reason("too_many");
 
     private readonly UpDownCounter<long> _streams;
+    private readonly Counter<long> _reports;
     private readonly Counter<long> _dropped;
-    private long _reports;
+    private long _received;
 
     public LoadReportingMetrics(IMeterFactory meters, ReportedUpstreams upstreams)
     {
         var meter = meters.Create(MeterName);
         _streams = meter.CreateUpDownCounter<long>("lrs.streams", "{stream}", "Load report streams that are open.");
-        meter.CreateObservableCounter("lrs.reports", () => Reports, "{report}", "Load reports received.");
+        _reports = meter.CreateCounter<long>("lrs.reports", "{report}", "Load reports received.");
         _dropped = meter.CreateCounter<long>(
             "lrs.dropped",
             "{entry}",
@@ -58,7 +59,7 @@ internal sealed class LoadReportingMetrics
     }
 
     /// <summary>Load reports that were received and handed on.</summary>
-    public long Reports => Volatile.Read(ref _reports);
+    public long Reports => Volatile.Read(ref _received);
 
     public void StreamsChanged(int by) => _streams.Add(by);
 
@@ -67,7 +68,8 @@ internal sealed class LoadReportingMetrics
     /// <param name="foreign">Upstreams in it that the node is not given.</param>
     public void Reported(in DroppedLoads dropped, int foreign)
     {
-        Interlocked.Increment(ref _reports);
+        Interlocked.Increment(ref _received);
+        _reports.Add(1);
         Count(dropped.UnknownUpstreams, UnknownUpstream);
         Count(foreign, ForeignUpstream);
         Count(dropped.UnknownEndpoints, UnknownEndpoint);
