@@ -139,7 +139,7 @@ internal static class Probes
     {
         var spec = new UpstreamSpec
         {
-            Endpoints = new EndpointsSpec(),
+            Endpoints = new EndpointsSpec { Source = EndpointSource.Registration },
             Health = new HealthSpec
             {
                 Checks =

@@ -1,10 +1,19 @@
 using System.Reflection;
 using BenchmarkDotNet.Running;
 using ControlPlane.Benchmarks;
+using ControlPlane.Benchmarks.Fleet;
 
 if (args is ["fanout", .. var rest])
 {
     await FanOut.RunAsync(rest);
+}
+else if (args is ["fleet", .. var fleet])
+{
+    await FleetSimulator.RunAsync(fleet);
+}
+else if (args is ["whole", .. var store])
+{
+    await WholeServer.RunAsync(store.FirstOrDefault("sqlite"));
 }
 else if (args is ["probes", .. var probes])
 {

@@ -34,6 +34,9 @@ public sealed class ServerProcess : IAsyncDisposable
     /// <summary>For requests that the client does not make.</summary>
     public HttpClient Http => _http;
 
+    /// <summary>The process that runs.</summary>
+    public int ProcessId => _process?.Id ?? throw new InvalidOperationException("The server does not run.");
+
     /// <summary>What the server has written to its standard output since its last start.</summary>
     public string Output => _output.ToString();
 

@@ -256,6 +256,7 @@ internal static class HealthMemories
                 observer.IsStuck = known.IsStuck;
             }
         }
+        fleet.Removals.Clear();
         foreach (var removal in memory.Removals)
         {
             fleet.Removals.Enqueue(Instant.Of(removal));

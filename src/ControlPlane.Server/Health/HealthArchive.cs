@@ -141,15 +141,13 @@ internal sealed partial class HealthArchive : BackgroundService
     }
 
     /// <summary>Something about upstreams is new, and these transitions happened.</summary>
-    public void Mark(IReadOnlyCollection<string> upstreams, IReadOnlyList<HealthTransitionView> transitions, bool isFleet)
+    public void Mark(IReadOnlyCollection<string> upstreams, IReadOnlyList<HealthTransitionView> transitions)
     {
         lock (_lock)
         {
             _marked.UnionWith(upstreams);
-            if (isFleet)
-            {
-                _marked.Add(StoredHealthJson.Fleet);
-            }
+            // Without the observers that spoke, what is remembered of an upstream would look as if nobody ever had.
+            _marked.Add(StoredHealthJson.Fleet);
 
             foreach (var transition in transitions)
             {
@@ -161,7 +159,7 @@ internal sealed partial class HealthArchive : BackgroundService
     }
 
     /// <summary>Anything may be new.</summary>
-    public void MarkAll() => Mark([.. _current.Desired.List(ResourceKind.Upstream).Keys, .. Newest.Keys], [], isFleet: true);
+    public void MarkAll() => Mark([.. _current.Desired.List(ResourceKind.Upstream).Keys, .. Newest.Keys], []);
 
     /// <summary>Tells everything that is gathered from now on. A follower that does not keep up is ended, by the completion of its channel.</summary>
     /// <returns>Ends it.</returns>

@@ -1,3 +1,4 @@
+using ControlPlane.Server.Admin;
 using ControlPlane.Server.Security;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 
@@ -28,6 +29,21 @@ internal static class HealthExtensions
         services.AddHostedService(provider => provider.GetRequiredService<HealthArchive>());
         services.AddHostedService(provider => provider.GetRequiredService<HealthPeers>());
         services.AddHostedService(provider => provider.GetRequiredService<HealthLeadership>());
+        services.AddSingleton(provider =>
+        {
+            var leadership = provider.GetRequiredService<HealthLeadership>();
+            var peers = provider.GetRequiredService<HealthPeers>();
+            return new ReadinessCheck(
+                "health",
+                () =>
+                    leadership.Role is { Leads: false } role && !peers.IsFollowing
+                        ? (
+                            ReadinessState.Degraded,
+                            $"the server that decides about health ({(role.Address.Length > 0 ? role.Address : "not known yet")}) is not heard: the last verdicts stay"
+                        )
+                        : (ReadinessState.Ok, "")
+            );
+        });
         return services;
     }
 

@@ -176,7 +176,7 @@ internal sealed class HealthHistory : BackgroundService
             .. changes.Transitions.Zip(news.Reasons, (step, reason) => HealthViews.Of(step, NextId(step.At), reason)),
         ];
         Take(touched, transitions, isEveryone: !changes.Observers.IsEmpty);
-        _archive.Mark(touched, transitions, isFleet: !changes.Observers.IsEmpty);
+        _archive.Mark(touched, transitions);
     }
 
     /// <summary>Ids are microseconds since 1970, so that they grow over restarts and from server to server, too.</summary>

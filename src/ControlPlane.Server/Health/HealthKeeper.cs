@@ -219,7 +219,11 @@ internal sealed partial class HealthKeeper : BackgroundService
                 desired = _desired;
             }
 
-            _aggregator.Restore(decided.Fleet);
+            if (decided.Fleet is { } fleet)
+            {
+                _aggregator.Restore(fleet);
+            }
+
             foreach (var (name, memory) in decided.Upstreams)
             {
                 Forget(name);
@@ -235,9 +239,9 @@ internal sealed partial class HealthKeeper : BackgroundService
     public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
     {
         var memory = _recall is null ? null : await _recall(cancellationToken);
-        if (memory is not null)
+        if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(memory.Fleet);
+            _aggregator.Restore(fleet);
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)

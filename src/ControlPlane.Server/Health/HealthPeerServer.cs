@@ -97,8 +97,8 @@ internal sealed class HealthPeerServer(
         CancellationToken cancellationToken
     )
     {
-        // All that there is now; what changed since the subscription comes after it, and once more does no harm.
-        var whole = archive.Newest.Values.Chunk(Chunk).ToList();
+        // All that there is now, the fleet (its name is empty) first; what changed since the subscription comes after it, and once more does no harm.
+        var whole = archive.Newest.Values.OrderBy(s => s.Upstream, StringComparer.Ordinal).Chunk(Chunk).ToList();
         await responses.WriteAsync(PeerMessages.Of(whole.Count > 0 ? whole[0] : [], [], isWhole: true), cancellationToken);
         foreach (var chunk in whole.Skip(1))
         {

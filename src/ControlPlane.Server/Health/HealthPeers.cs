@@ -4,6 +4,7 @@ using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health.Wire;
+using ControlPlane.Server.Publishing;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Grpc.Net.Client;
@@ -35,6 +36,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly HealthKeeper _keeper;
     private readonly HealthArchive _archive;
     private readonly HealthHistory _history;
+    private readonly CurrentState _current;
     private readonly PeerTls _tls;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthPeers> _logger;
@@ -43,6 +45,7 @@ internal sealed partial class HealthPeers : BackgroundService
     );
     private Connection? _connection;
     private string _followed = "";
+    private string _lost = "";
     private long _heardAt;
 
     public HealthPeers(
@@ -51,6 +54,7 @@ internal sealed partial class HealthPeers : BackgroundService
         HealthArchive archive,
         HealthHistory history,
         HealthQuestions questions,
+        CurrentState current,
         PeerTls tls,
         TimeProvider time,
         ILogger<HealthPeers> logger
@@ -60,6 +64,7 @@ internal sealed partial class HealthPeers : BackgroundService
         _keeper = keeper;
         _archive = archive;
         _history = history;
+        _current = current;
         _tls = tls;
         _time = time;
         _logger = logger;
@@ -67,6 +72,12 @@ internal sealed partial class HealthPeers : BackgroundService
         questions.AskElsewhereAsync = AskAsync;
         keeper.Peers = this;
     }
+
+    /// <summary>Whether the server that decides was heard within the last seconds.</summary>
+    public bool IsFollowing =>
+        Volatile.Read(ref _followed) is { Length: > 0 } followed
+        && followed == _leadership.Role.Server
+        && _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter;
 
     /// <summary>Tells evidence to the server that decides. Never waits: what does not fit is dropped.</summary>
     public void Tell(IReadOnlyList<HealthEvidence> evidence)
@@ -117,6 +128,8 @@ internal sealed partial class HealthPeers : BackgroundService
             return;
         }
 
+        // Before that nobody knows which upstreams there are, and what is said of them would be lost.
+        await _current.Loaded.WaitAsync(stoppingToken);
         var retry = FirstRetry;
         while (true)
         {
@@ -140,8 +153,9 @@ internal sealed partial class HealthPeers : BackgroundService
             catch (Exception e) when (e is RpcException or OperationCanceledException or HttpRequestException or TimeoutException)
             {
                 stoppingToken.ThrowIfCancellationRequested();
-                if (_leadership.Role == role)
+                if (_leadership.Role == role && _lost != role.Server)
                 {
+                    _lost = role.Server;
                     LogNotFollowed(role.Server, role.Address, e is RpcException rpc ? rpc.Status.Detail : e.Message);
                 }
             }
@@ -166,8 +180,9 @@ internal sealed partial class HealthPeers : BackgroundService
         {
             while (await call.ResponseStream.MoveNext(cancellationToken).WaitAsync(SilentAfter, _time, cancellationToken))
             {
-                if (Volatile.Read(ref _heardAt) == 0 || _followed != role.Server)
+                if (_followed != role.Server || _lost == role.Server)
                 {
+                    _lost = "";
                     LogFollowed(role.Server, role.Address);
                 }
 
@@ -215,7 +230,7 @@ internal sealed partial class HealthPeers : BackgroundService
 
     private async Task<bool> IsAliveAsync(HealthRole role, CancellationToken cancellationToken)
     {
-        if (Volatile.Read(ref _followed) == role.Server && _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter)
+        if (role == _leadership.Role && IsFollowing)
         {
             return true;
         }

@@ -7,9 +7,9 @@ namespace ControlPlane.Server.Health;
 internal delegate Task<HealthMemory?> HealthRecall(CancellationToken cancellationToken);
 
 /// <summary>What is remembered over restarts.</summary>
-/// <param name="Fleet">Of the fleet.</param>
+/// <param name="Fleet">Of the fleet; null where that is not among it.</param>
 /// <param name="Upstreams">Of each upstream, by name. Those that are no more are passed over.</param>
-internal sealed record HealthMemory(FleetMemory Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams);
+internal sealed record HealthMemory(FleetMemory? Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams);
 
 /// <summary>What one evaluation changed, with the reasons of that moment.</summary>
 /// <param name="Changes">What changed.</param>

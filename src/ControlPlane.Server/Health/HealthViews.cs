@@ -29,7 +29,7 @@ internal static class HealthViews
             Sentence = x.Sentence,
             Status = x.Status?.Name(),
             Weight = x.Weight,
-            Factor = x.Factor,
+            Factor = Finite(x.Factor),
             State = x.State.Name(),
             Since = x.Since,
             Rule = x.Rule.Name(),
@@ -38,9 +38,9 @@ internal static class HealthViews
             Guards = [.. x.Guards.Select(g => new GuardView(g.Guard.Name(), g.Overruled, g.Text))],
             Active = new ObserversView
             {
-                Share = x.Active.Share,
+                Share = x.Active.Share is { } share ? Finite(share) : null,
                 FewObservers = x.Active.FewObservers,
-                Zones = [.. x.Active.Zones.Select(z => new ZoneOpinionView(z.Zone, z.Passing, z.Failing, z.Share))],
+                Zones = [.. x.Active.Zones.Select(z => new ZoneOpinionView(z.Zone, z.Passing, z.Failing, Finite(z.Share)))],
                 Quarantined = x.Active.Quarantined,
                 Stuck = x.Active.Stuck,
                 NewestAt = x.Active.NewestAt,
@@ -51,19 +51,19 @@ internal static class HealthViews
             {
                 Requests = x.Traffic.Requests,
                 Errors = x.Traffic.Errors,
-                ErrorRate = x.Traffic.ErrorRate,
-                ReferenceRate = x.Traffic.ReferenceRate,
+                ErrorRate = Finite(x.Traffic.ErrorRate),
+                ReferenceRate = Finite(x.Traffic.ReferenceRate),
                 Deviations = Finite(x.Traffic.Deviations),
                 Windows = x.Traffic.Windows,
                 Outlier = x.Traffic.IsOutlier,
                 Client = x.Traffic.Client,
-                Cut = x.Traffic.Cut,
+                Cut = Finite(x.Traffic.Cut),
                 Evidence = [.. x.Traffic.Evidence.Select(Of)],
             },
             Override = x.Override is { } order
                 ? new HealthOrderView(Word(order.Order), order.Author, order.Reason, order.StartedAt, order.ExpiresAt)
                 : null,
-            Penalty = x.Penalty,
+            Penalty = Finite(x.Penalty),
             Suppressed = x.IsSuppressed,
             Ejections = x.Ejections,
             Next = x.Next is { } next ? new NextTransitionView(next.At, next.Text) : null,
@@ -102,7 +102,7 @@ internal static class HealthViews
     private static string Word<T>(T value)
         where T : struct, Enum => JsonNamingPolicy.CamelCase.ConvertName(value.ToString());
 
-    // JSON has no number for it; where nobody else fails, the distance in standard errors is without bound.
+    // JSON has no number for these: where nobody else fails, the distance in standard errors is without bound; before the first look there is none.
     private static double Finite(double value) =>
         double.IsNaN(value) ? 0
         : double.IsPositiveInfinity(value) ? double.MaxValue

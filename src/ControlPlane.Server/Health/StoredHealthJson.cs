@@ -42,7 +42,7 @@ internal static class StoredHealthJson
     /// <summary>Reads everything. What cannot be read is left out: its upstream is decided about as if it were new.</summary>
     public static HealthMemory Read(IEnumerable<StoredHealth> stored, Action<string, JsonException> unreadable)
     {
-        var fleet = new FleetMemory();
+        FleetMemory? fleet = null;
         var upstreams = ImmutableDictionary.CreateBuilder<string, UpstreamMemory>(StringComparer.Ordinal);
         foreach (var (upstream, _, json) in stored)
         {

@@ -5,18 +5,21 @@ namespace ControlPlane.Server.Storage;
 internal abstract partial class SqlDesiredStateStore : IHealthStore
 {
     /// <inheritdoc/>
-    public async Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken) =>
-        await QueryAsync(
+    public async Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken)
+    {
+        await EnsureMigratedAsync(cancellationToken);
+        return await QueryAsync(
             "SELECT upstream, updated_at, json FROM health",
             [],
             row => new StoredHealth(row.GetString(0), row.GetFieldValue<DateTimeOffset>(1), row.GetString(2)),
             cancellationToken
         );
+    }
 
     /// <inheritdoc/>
     public async Task WriteHealthAsync(HealthBatch batch, CancellationToken cancellationToken)
     {
-        cancellationToken.ThrowIfCancellationRequested();
+        await EnsureMigratedAsync(cancellationToken);
         await TranslateAsync(async () =>
         {
             await WriteStoredHealthAsync(
@@ -39,8 +42,10 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
         long beforeId,
         int limit,
         CancellationToken cancellationToken
-    ) =>
-        await QueryAsync(
+    )
+    {
+        await EnsureMigratedAsync(cancellationToken);
+        return await QueryAsync(
             $"""
             SELECT id, upstream, at, json FROM health_transitions
             WHERE id < @before AND at >= @from AND at < @to{(upstream is null ? "" : " AND upstream = @upstream")}
@@ -56,6 +61,7 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
             ReadTransition,
             cancellationToken
         );
+    }
 
     /// <inheritdoc/>
     public async Task<IReadOnlyList<StoredTransition>> ListTransitionsAfterAsync(
@@ -63,8 +69,10 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
         long afterId,
         int limit,
         CancellationToken cancellationToken
-    ) =>
-        await QueryAsync(
+    )
+    {
+        await EnsureMigratedAsync(cancellationToken);
+        return await QueryAsync(
             $"""
             SELECT id, upstream, at, json FROM health_transitions
             WHERE id > @after{(upstream is null ? "" : " AND upstream = @upstream")} ORDER BY id LIMIT @limit
@@ -73,11 +81,13 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
             ReadTransition,
             cancellationToken
         );
+    }
 
     /// <inheritdoc/>
     public async Task<long> PruneTransitionsAsync(DateTimeOffset olderThan, int keep, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(keep);
+        await EnsureMigratedAsync(cancellationToken);
         var pruned = 0L;
         long deleted;
         do
@@ -98,6 +108,15 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
             pruned += deleted;
         } while (deleted == PruneChunk);
         return pruned;
+    }
+
+    /// <summary>A server that began with its last-good file has not migrated yet, and the desired state alone does without what is new.</summary>
+    protected async Task EnsureMigratedAsync(CancellationToken cancellationToken)
+    {
+        if (!_isMigrated)
+        {
+            await MigrateAsync(cancellationToken);
+        }
     }
 
     /// <summary>Writes a batch of health in one transaction.</summary>

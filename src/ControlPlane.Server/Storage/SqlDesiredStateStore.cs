@@ -26,6 +26,7 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     private static readonly TimeSpan LastReconnectDelay = TimeSpan.FromSeconds(5);
 
     private volatile bool _isReachable;
+    private volatile bool _isMigrated;
 
     /// <summary>Sets what both kinds of store need.</summary>
     protected SqlDesiredStateStore(string description, TimeProvider time, ILogger logger)
@@ -45,7 +46,14 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     protected ILogger Logger { get; }
 
     /// <inheritdoc/>
-    public abstract Task MigrateAsync(CancellationToken cancellationToken);
+    public async Task MigrateAsync(CancellationToken cancellationToken)
+    {
+        await UpgradeAsync(cancellationToken);
+        _isMigrated = true;
+    }
+
+    /// <summary>Creates or migrates the schema.</summary>
+    protected abstract Task UpgradeAsync(CancellationToken cancellationToken);
 
     /// <inheritdoc/>
     public abstract ValueTask DisposeAsync();

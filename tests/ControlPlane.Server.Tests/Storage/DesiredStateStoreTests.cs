@@ -6,7 +6,7 @@ using Microsoft.Extensions.Time.Testing;
 namespace ControlPlane.Server.Tests.Storage;
 
 /// <summary>What a store promises, whichever database it is on.</summary>
-public abstract class DesiredStateStoreTests : IAsyncLifetime
+public abstract partial class DesiredStateStoreTests : IAsyncLifetime
 {
     private protected static readonly DateTimeOffset Noon = new(2026, 11, 25, 12, 0, 0, TimeSpan.Zero);
 

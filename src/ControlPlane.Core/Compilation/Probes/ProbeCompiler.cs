@@ -20,14 +20,14 @@ public static class ProbeCompiler
     /// <param name="name">The upstream's name.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="policy">How its health is decided.</param>
-    /// <param name="endpoints">Its endpoints by id.</param>
+    /// <param name="registered">The upstream's objects of kind Endpoint by id; used with source registration.</param>
     /// <param name="targets">What may be probed.</param>
     /// <param name="secrets">A secret of a name with its values; null if there is none, or its sources cannot be read.</param>
     public static ProbePlan Compile(
         string name,
         UpstreamSpec spec,
         HealthPolicy policy,
-        IEnumerable<KeyValuePair<string, EndpointSpec>> endpoints,
+        IEnumerable<KeyValuePair<string, EndpointSpec>> registered,
         ProbeTargetPolicy targets,
         Func<string, (SecretSpec Spec, SecretMaterial Material)?> secrets
     )
@@ -55,7 +55,8 @@ public static class ProbeCompiler
         {
             Endpoints =
             [
-                .. endpoints
+                .. EndpointLifecycle
+                    .Of(spec, registered)
                     .Select(e => new ProbeEndpoint(e.Key, Ways(spec, checks, e.Value, targets)))
                     .Where(e => !e.Ways.IsEmpty)
                     .DistinctBy(e => e.Id, StringComparer.Ordinal),
@@ -240,11 +241,22 @@ public static class ProbeCompiler
         return new ProbeTls
         {
             Spec = spec,
+            Material = Digest([.. cas ?? [], .. intermediates, .. certificate is null ? Array.Empty<X509Certificate2>() : [certificate]]),
             TrustedCas = cas,
             Certificate = certificate,
             Intermediates = intermediates,
             Alpn = alpn,
         };
+    }
+
+    private static string Digest(IReadOnlyCollection<X509Certificate2> certificates)
+    {
+        using var digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (var certificate in certificates)
+        {
+            digest.AppendData(certificate.RawDataMemory.Span);
+        }
+        return Convert.ToHexString(digest.GetHashAndReset());
     }
 
     private static X509Certificate2? Certificate(

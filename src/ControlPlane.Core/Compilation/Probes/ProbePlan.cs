@@ -120,6 +120,9 @@ public sealed class ProbeTls
     /// <summary>What is asked for, and verified as <see cref="SubjectAltNames"/> says.</summary>
     public required UpstreamTlsSpec Spec { get; init; }
 
+    /// <summary>Names what the certificates are: other material, other handshakes.</summary>
+    public required string Material { get; init; }
+
     /// <summary>The CAs to trust; null are those of the system, or none are needed where nothing is verified.</summary>
     public X509Certificate2Collection? TrustedCas { get; init; }
 

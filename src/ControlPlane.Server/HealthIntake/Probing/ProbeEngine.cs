@@ -35,7 +35,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     private readonly Action<double> _doubt;
     private readonly ProbeMetrics _metrics;
     private readonly TimeProvider _time;
-    private readonly ILogger<ProbeEngine> _logger;
+    private readonly ILogger _logger;
     private readonly Random _random;
     private readonly SelfProbe? _self;
     private readonly Action<ProbeTarget, TimeSpan> _beginTime;
@@ -59,6 +59,8 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     private double _doubtLevel;
     private double _newDoubt;
     private long _doubtUntil;
+    private ProbeTarget? _selfTarget;
+    private bool _isRunning;
     private bool _isStopped;
     private TaskCompletionSource? _idle;
 
@@ -77,7 +79,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         Action<double> doubt,
         ProbeMetrics metrics,
         TimeProvider time,
-        ILogger<ProbeEngine> logger,
+        ILogger logger,
         SelfProbe? self = null,
         Random? random = null
     )
@@ -92,12 +94,8 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         _random = random ?? new Random();
         _beginTime = BeginTime;
         _startedAt = time.GetTimestamp();
-        _timer = time.CreateTimer(_ => Tick(), null, TickTime, TickTime);
         _self = self;
-        if (self is not null)
-        {
-            Set(self.Plan);
-        }
+        _timer = time.CreateTimer(_ => Tick(), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
 
     /// <summary>The id under which the probers of a zone speak, whichever server runs them.</summary>
@@ -114,6 +112,11 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             if (_isStopped)
             {
                 return;
+            }
+            if (!_isRunning)
+            {
+                // Nothing waits: the wheel has only to be brought to the present.
+                _wheel.Advance(NowTick(), []);
             }
             var before = _upstreams.GetValueOrDefault(plan.Upstream);
             var after = new Dictionary<string, ProbeTarget>(plan.Endpoints.Length, StringComparer.Ordinal);
@@ -144,6 +147,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             {
                 _upstreams.Remove(plan.Upstream);
             }
+            Run(leaving);
         }
         End(leaving);
     }
@@ -160,6 +164,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             }
             leaving = [.. targets.Values];
             Leave(leaving);
+            Run(leaving);
         }
         End(leaving);
     }
@@ -186,6 +191,11 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             leaving = [.. _upstreams.Values.SelectMany(u => u.Values)];
             Leave(leaving);
             _upstreams.Clear();
+            if (_selfTarget is not null)
+            {
+                Leave([_selfTarget]);
+                leaving.Add(_selfTarget);
+            }
             _idle = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             if (_running == 0)
             {
@@ -198,6 +208,33 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         if (_self is not null)
         {
             await _self.DisposeAsync();
+        }
+    }
+
+    /// <summary>Ticks as long as there is something to probe. Without, the clock may jump as it likes.</summary>
+    private void Run(List<ProbeTarget> leaving)
+    {
+        var runs = _upstreams.Count > 0;
+        if (runs == _isRunning)
+        {
+            return;
+        }
+        _isRunning = runs;
+        _timer.Change(runs ? TickTime : Timeout.InfiniteTimeSpan, TickTime);
+        if (!runs)
+        {
+            if (_selfTarget is not null)
+            {
+                Leave([_selfTarget]);
+                leaving.Add(_selfTarget);
+                _selfTarget = null;
+            }
+            return;
+        }
+        if (_self is not null)
+        {
+            _selfTarget = new ProbeTarget(_self.Plan, _self.Plan.Endpoints[0], _wheel.Tick);
+            _wheel.Set(_selfTarget, _wheel.Tick);
         }
     }
 
@@ -343,7 +380,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
             {
                 var interval = target.Plan.Policy.ProbeInterval;
                 var isFirstPass = false;
-                if (ReferenceEquals(target.Plan, _self?.Plan))
+                if (_self is not null && ReferenceEquals(target.Plan, _self.Plan))
                 {
                     target.Count(outcome.Passed);
                     if (_self.Judge(outcome) is > 0 and var level)
@@ -431,7 +468,8 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     {
         public static readonly ProbeComparer Instance = new();
 
-        public bool Equals(Probe? x, Probe? y) => Equals(x!.Target, y!.Target) && HostOf(x) == HostOf(y) && ReferenceEquals(x.Tls, y.Tls);
+        public bool Equals(Probe? x, Probe? y) =>
+            Equals(x!.Target, y!.Target) && HostOf(x) == HostOf(y) && x.Tls?.Material == y.Tls?.Material;
 
         public int GetHashCode(Probe obj) => obj.Target.GetHashCode();
 

@@ -32,14 +32,16 @@ internal sealed partial class PostgresDesiredStateStore : IHealthLease
         """;
 
     /// <inheritdoc/>
-    public Task<LeaseState> HoldLeaseAsync(
+    public async Task<LeaseState> HoldLeaseAsync(
         string server,
         string address,
         TimeSpan duration,
         bool mayTake,
         CancellationToken cancellationToken
-    ) =>
-        TranslateAsync(() =>
+    )
+    {
+        await EnsureMigratedAsync(cancellationToken);
+        return await TranslateAsync(() =>
             PatientlyAsync(
                 async _ =>
                 {
@@ -61,6 +63,7 @@ internal sealed partial class PostgresDesiredStateStore : IHealthLease
                 LeasePatience
             )
         );
+    }
 
     /// <inheritdoc/>
     public Task ReleaseLeaseAsync(string server, CancellationToken cancellationToken) =>

@@ -92,7 +92,7 @@ internal sealed partial class PostgresDesiredStateStore : SqlDesiredStateStore
     }
 
     /// <inheritdoc/>
-    public override Task MigrateAsync(CancellationToken cancellationToken) =>
+    protected override Task UpgradeAsync(CancellationToken cancellationToken) =>
         TranslateAsync(async () =>
         {
             await using var connection = await _dataSource.OpenConnectionAsync(cancellationToken);

@@ -43,7 +43,7 @@ internal sealed partial class SqliteDesiredStateStore : SqlDesiredStateStore
     }
 
     /// <inheritdoc/>
-    public override async Task MigrateAsync(CancellationToken cancellationToken)
+    protected override async Task UpgradeAsync(CancellationToken cancellationToken)
     {
         // Only here is a file made: one that goes missing later is told, and not replaced by an empty one. One that exists is left to SQLite: to close another
         // handle on it would drop the locks that SQLite holds.

@@ -230,7 +230,7 @@ public sealed class ProbeCompilerTests
     private static UpstreamSpec Upstream(HealthCheckSpec check) =>
         new()
         {
-            Endpoints = new EndpointsSpec(),
+            Endpoints = new EndpointsSpec { Source = EndpointSource.Registration },
             Health = new HealthSpec { Checks = [check] },
         };
 

@@ -363,7 +363,10 @@ public sealed class ProbeEngineTests
     public async Task A_prober_that_cannot_reach_itself_doubts_itself_more_and_more_and_says_nothing_of_itself()
     {
         var self = new SelfProbe();
+        await using var backend = await TestBackend.StartAsync("b");
         await using var lab = new ProbeLab(self: self);
+        lab.Set(ProbeLab.Upstream(Hourly, ProbeLab.Loopback(backend.Port)));
+        Assert.Equal("shop", (await lab.NextAsync()).Upstream);
         // What it listens on is gone, as if this machine had no loopback any more.
         await self.DisposeAsync();
         using var patience = new CancellationTokenSource(ProbeLab.Patience, TimeProvider.System);

@@ -1,0 +1,285 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.Server.Health;
+using ControlPlane.TestKit;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace ControlPlane.Server.Tests.Health;
+
+/// <summary>Several servers on one PostgreSQL: one decides, all publish the same. On a database server of this class alone, since it is stopped.</summary>
+public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<PostgresFixture>, IDisposable
+{
+    private readonly Backends _backends = new();
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(40);
+
+    public void Dispose() => _backends.Dispose();
+
+    [Fact]
+    public async Task One_server_decides_on_what_both_hear_and_both_publish_it()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        var (leader, follower) = await RolesAsync(first, second);
+        await PutAsync(leader);
+        await UntilAsync(follower, "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+
+        // A checker, and a proxy, that know the server that does not decide.
+        await FailAsync(follower, 1);
+        using var xds = new XdsClient(follower.Xds.ToString());
+        using var stream = xds.OpenLoadReports("edge-1");
+        await stream.BeginAsync();
+        await stream.ReportAsync(
+            LoadReportStream.Cluster("a", TimeSpan.FromSeconds(10), new ReportedEndpoint("127.0.0.1", _backends.Port(2), 20, 1))
+        );
+
+        await UntilAsync(leader, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        await UntilAsync(follower, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        foreach (var host in (ControlPlaneHost[])[leader, follower])
+        {
+            var health = await Eventually.Get(
+                "the report of the proxy",
+                _ => host.Client.HealthAsync("a"),
+                h => h.Endpoints[1].Traffic.Evidence.Length == 1
+            );
+            Assert.Contains(health.Endpoints[0].Active.Evidence, e => e is { Author: "external/local", Class: "refused" });
+            Assert.Equal("edge-1", health.Endpoints[1].Traffic.Evidence[0].Author);
+            var history = await Eventually.Get(
+                "the transition",
+                _ => host.Client.HealthHistoryAsync("a"),
+                h => h.Items is [{ To: "DOWN" }, ..]
+            );
+            Assert.Equal(_backends.Id(1), history.Items[0].Endpoint);
+        }
+    }
+
+    [Fact]
+    public async Task Who_waits_at_a_server_that_does_not_decide_is_answered_when_the_other_one_has()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        var (leader, follower) = await RolesAsync(first, second);
+        await PutAsync(leader);
+        await UntilAsync(follower, "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        var known = await follower.Client.HealthAsync("a");
+
+        var next = follower.Client.HealthAsync("a", known.Index, TimeSpan.FromMinutes(1));
+        await FailAsync(leader, 1);
+
+        Assert.NotEqual(known.Index, (await next).Index);
+    }
+
+    [Fact]
+    public async Task A_server_that_ends_hands_over_at_once_and_the_verdicts_stay()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        await LeadsAsync(first);
+        await PutAsync(first);
+        await FailAsync(first, 1);
+        await UntilAsync(second, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+
+        await first.DisposeAsync();
+
+        await LeadsAsync(second);
+        await UntilAsync(second, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        await FailAsync(second, 2);
+        var health = await Eventually.Get(
+            "the next verdict",
+            _ => second.Client.HealthAsync("a"),
+            h => h.Endpoints[1].State == "DOWN",
+            Patience
+        );
+        Assert.Equal("UNHEALTHY", health.Endpoints[0].Status);
+    }
+
+    [Fact]
+    public async Task A_killed_server_is_replaced_within_ten_seconds_and_nothing_flaps()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = new ServerProcess();
+        await using var second = new ServerProcess();
+        await first.StartAsync("--store", database);
+        await Eventually.True("the first to decide", _ => Task.FromResult(Decides(first)), Patience);
+        await second.StartAsync("--store", database);
+        await first.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        _backends.Stop(1);
+        for (var i = 0; i < 5; i++)
+        {
+            await first.Client.PostEvidenceAsync([_backends.Failure(1)]);
+        }
+
+        await Eventually.True(
+            "the verdict at both",
+            async _ => await StatusesAsync(second.Client) == "UNHEALTHY,HEALTHY,HEALTHY,HEALTHY,HEALTHY",
+            Patience
+        );
+        var published = (await second.Client.XdsAsync(new ResourceKey(ResourceKind.Upstream, "a"))).Resources.Single(r => r.Type == "EDS");
+
+        first.Kill();
+        var killed = TimeProvider.System.GetTimestamp();
+        await Eventually.True("the second to decide", _ => Task.FromResult(Decides(second)), Patience);
+
+        Assert.InRange(TimeProvider.System.GetElapsedTime(killed), TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        Assert.Equal(
+            published.Version,
+            (await second.Client.XdsAsync(new ResourceKey(ResourceKind.Upstream, "a"))).Resources.Single(r => r.Type == "EDS").Version
+        );
+
+        // And the one that comes back follows, with what it had.
+        await first.StartAsync("--store", database);
+        Assert.Equal("UNHEALTHY,HEALTHY,HEALTHY,HEALTHY,HEALTHY", await StatusesAsync(first.Client));
+        Assert.False(Decides(first));
+
+        static bool Decides(ServerProcess server) => server.Output.Contains("This server decides about health", StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_the_database_verdicts_go_on_at_both_and_are_written_when_it_is_back()
+    {
+        var server = await postgres.GetServerAsync();
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        var (leader, follower) = await RolesAsync(first, second);
+        await PutAsync(leader);
+        await UntilAsync(follower, "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+
+        await server.KillAsync();
+        try
+        {
+            await FailAsync(follower, 1);
+            await UntilAsync(leader, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+            await UntilAsync(follower, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+            Assert.True(leader.Services.GetRequiredService<HealthLeadership>().Role.Leads);
+            Assert.False(follower.Services.GetRequiredService<HealthLeadership>().Role.Leads);
+        }
+        finally
+        {
+            await server.StartAgainAsync();
+        }
+
+        var archive = leader.Services.GetRequiredService<HealthArchive>();
+        await Eventually.True("what was gathered to be written", _ => Task.FromResult(!archive.IsBehind), Patience);
+        await using var third = await StartAsync(database);
+        await UntilAsync(third, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        Assert.Equal("DOWN", (await third.Client.HealthHistoryAsync("a")).Items[0].To);
+    }
+
+    private static Task<ControlPlaneHost> StartAsync(string database) => ControlPlaneHost.StartAsync(o => o with { Store = database });
+
+    private Task PutAsync(ControlPlaneHost host) => host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+
+    private static Task LeadsAsync(ControlPlaneHost host) =>
+        Eventually.True(
+            "the server to decide",
+            _ => Task.FromResult(host.Services.GetRequiredService<HealthLeadership>().Role.Leads),
+            Patience
+        );
+
+    /// <summary>Waits until one of two decides and the other one follows.</summary>
+    private static async Task<(ControlPlaneHost Leader, ControlPlaneHost Follower)> RolesAsync(ControlPlaneHost a, ControlPlaneHost b)
+    {
+        await Eventually.True("one to decide and the other one to follow", _ => Task.FromResult(Follows(a, b) || Follows(b, a)), Patience);
+        return Follows(a, b) ? (b, a) : (a, b);
+
+        static bool Follows(ControlPlaneHost follower, ControlPlaneHost leader) =>
+            leader.Services.GetRequiredService<HealthLeadership>().Role.Leads
+            && follower.Services.GetRequiredService<HealthPeers>().IsFollowing;
+    }
+
+    /// <summary>A backend stops, and a checker says so.</summary>
+    private async Task FailAsync(ControlPlaneHost host, int endpoint)
+    {
+        _backends.Stop(endpoint);
+        for (var i = 0; i < 5; i++)
+        {
+            await Eventually.True(
+                "the evidence to be taken",
+                async _ => (await host.Client.PostEvidenceAsync([_backends.Failure(endpoint)])).Accepted == 1
+            );
+        }
+    }
+
+    /// <summary>Waits until what proxies of a server get says so.</summary>
+    private static Task UntilAsync(ControlPlaneHost host, params string[] statuses) =>
+        Eventually.Get(
+            $"{string.Join(',', statuses)} to be published",
+            _ => StatusesAsync(host.Client),
+            s => s == string.Join(',', statuses),
+            Patience
+        );
+
+    /// <summary>The statuses of the endpoints in the assignment that proxies get.</summary>
+    private static async Task<string> StatusesAsync(AdminClient.AdminApiClient client)
+    {
+        if (await client.FindAsync(new ResourceKey(ResourceKind.Upstream, "a")) is null)
+        {
+            return "unknown";
+        }
+
+        var assignment = (await client.XdsAsync(new ResourceKey(ResourceKind.Upstream, "a")))
+            .Resources.Single(r => r.Type == "EDS")
+            .Message;
+        return string.Join(
+            ',',
+            assignment["endpoints"]![0]!["lbEndpoints"]!.AsArray().Select(e => (string?)e!["healthStatus"] ?? "UNKNOWN")
+        );
+    }
+
+    /// <summary>Five backends that listen, so that whoever tries them finds the same as the test says.</summary>
+    private sealed class Backends : IDisposable
+    {
+        private readonly TcpListener[] _listeners = [.. Enumerable.Range(0, 5).Select(_ => new TcpListener(IPAddress.Loopback, 0))];
+        private readonly int[] _ports;
+
+        public Backends()
+        {
+            Array.ForEach(_listeners, l => l.Start());
+            _ports = [.. _listeners.Select(l => ((IPEndPoint)l.LocalEndpoint).Port).Order()];
+            Array.Sort(_listeners, (a, b) => ((IPEndPoint)a.LocalEndpoint).Port.CompareTo(((IPEndPoint)b.LocalEndpoint).Port));
+        }
+
+        public string Upstream =>
+            new JsonObject
+            {
+                ["spec"] = new JsonObject
+                {
+                    ["health"] = new JsonObject
+                    {
+                        ["authority"] = "central",
+                        ["checks"] = new JsonArray(new JsonObject { ["tcp"] = new JsonObject() }),
+                    },
+                    ["endpoints"] = new JsonObject
+                    {
+                        ["source"] = "static",
+                        ["static"] = new JsonArray([.. _ports.Select(p => new JsonObject { ["address"] = "127.0.0.1", ["port"] = p })]),
+                    },
+                },
+            }.ToJsonString();
+
+        public int Port(int endpoint) => _ports[endpoint - 1];
+
+        public string Id(int endpoint) => $"127.0.0.1:{Port(endpoint)}";
+
+        public void Stop(int endpoint) => _listeners[endpoint - 1].Stop();
+
+        public EvidenceItem Failure(int endpoint) =>
+            new()
+            {
+                Upstream = "a",
+                Endpoint = Id(endpoint),
+                Passed = false,
+                Class = EvidenceClass.Refused,
+                Ttl = TimeSpan.FromMinutes(5),
+            };
+
+        public void Dispose() => Array.ForEach(_listeners, l => l.Dispose());
+    }
+}
