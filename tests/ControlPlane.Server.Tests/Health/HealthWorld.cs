@@ -112,6 +112,17 @@ internal sealed class HealthWorld : IAsyncDisposable
         var time = new FakeTimeProvider(Origin);
         var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
         var host = await StartHostAsync(folder, time, options, services);
+        await host.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(XdsClient.Patience, TimeProvider.System);
+        var leadership = host.Services.GetRequiredService<HealthLeadership>();
+        await Eventually.True(
+            "the server to decide",
+            _ =>
+            {
+                // Of those on a shared database each asks once a second.
+                time.Advance(TimeSpan.FromSeconds(leadership.Role.Leads ? 0 : 1));
+                return Task.FromResult(leadership.Role.Leads);
+            }
+        );
         var world = new HealthWorld(host, time, [.. zones ?? ["a", "b", "c"]], folder);
         foreach (var zone in world._zones)
         {
