@@ -54,6 +54,8 @@ public static class CrossResourceRules
         where compiled is { IsRejected: false }
         from reference in compiled.References
         where after.OwnerOf(new ResourceReference(reference.Type, reference.Name)) is null
+        // The assignment of an upstream whose names are being resolved is on its way.
+        where !(key.Kind == ResourceKind.Upstream && reference.Type == ResourceType.Endpoints && reference.Name == key.Name)
         select new CrossResourceProblem(
             key,
             new ValidationProblem(

@@ -141,6 +141,25 @@ internal static class ObjectCompiler
         }
 
         var problems = new ProblemCollector();
+        if (spec.Endpoints.Source == EndpointSource.Dns)
+        {
+            var resolved = desired.Resolved.GetValueOrDefault(name);
+            foreach (var problem in resolved?.Problems ?? [])
+            {
+                problems.Add(problem);
+            }
+
+            if (resolved?.Endpoints is null)
+            {
+                return compiled with
+                {
+                    Resources = [compiled.Resources[0], .. before?.Resources.Where(r => r.Type == ResourceType.Endpoints) ?? []],
+                    Problems = [.. compiled.SpecProblems, .. problems.Problems],
+                    ActiveEndpoints = before?.ActiveEndpoints,
+                };
+            }
+        }
+
         var assignment = Assignment(verdict?.Everyone, problems);
         return compiled with
         {
