@@ -162,6 +162,13 @@ public abstract record CommandLine
             (o, v) => o with { HistoryRevisions = v }
         ),
         Number(
+            "health-history-days",
+            1,
+            3_650,
+            "Transitions of endpoints' health younger than this are kept (7).",
+            (o, v) => o with { HealthHistoryDays = v }
+        ),
+        Number(
             "max-admin-connections",
             1,
             1_000_000,
@@ -355,10 +362,10 @@ public abstract record CommandLine
     }
 
     private static bool IsHostAndPort(string value) =>
-        Uri.TryCreate("http://" + value, UriKind.Absolute, out var uri)
-        && uri.Authority == value
-        && uri.Port > 0
-        && value.Contains(':', StringComparison.Ordinal);
+        value.LastIndexOf(':') is > 0 and var at
+        && ushort.TryParse(value.AsSpan(at + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port)
+        && port > 0
+        && Uri.CheckHostName(value[..at]) != UriHostNameType.Unknown;
 
     private static bool IsStore(string value) =>
         (value.StartsWith("sqlite:", StringComparison.Ordinal) && value.Length > "sqlite:".Length)

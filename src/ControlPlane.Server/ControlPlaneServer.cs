@@ -82,7 +82,7 @@ public static class ControlPlaneServer
             Path.Combine(options.DataDir, "last-good.jsonl"),
             new HistoryRetention { Age = TimeSpan.FromDays(options.HistoryDays), Revisions = options.HistoryRevisions }
         );
-        builder.Services.AddHealth();
+        builder.Services.AddHealth(options);
         builder.Services.AddProbing();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();

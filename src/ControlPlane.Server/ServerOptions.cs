@@ -90,6 +90,9 @@ public sealed record ServerOptions
     /// <summary>The newest this many revisions are kept whatever their age; at least 1.</summary>
     public int HistoryRevisions { get; init; } = 1000;
 
+    /// <summary>Transitions of endpoints younger than this many days are kept; 1 to 3 650.</summary>
+    public int HealthHistoryDays { get; init; } = 7;
+
     /// <summary>Connections to the API at once; more are closed at accept.</summary>
     public int MaxAdminConnections { get; init; } = 1000;
 

@@ -15,6 +15,10 @@ else if (args is ["whole", .. var store])
 {
     await WholeServer.RunAsync(store.FirstOrDefault("sqlite"));
 }
+else if (args is ["load-reports", .. var reports])
+{
+    await LoadReports.RunAsync(reports);
+}
 else if (args is ["probes", .. var probes])
 {
     await Probes.RunAsync(probes);

@@ -40,6 +40,9 @@ public sealed class ServerProcess : IAsyncDisposable
     /// <summary>What the server has written to its standard output since its last start.</summary>
     public string Output => _output.ToString();
 
+    /// <summary>Id of the process, which must run.</summary>
+    public int Id => _process!.Id;
+
     /// <summary>Starts the server and waits until it is ready.</summary>
     /// <param name="arguments">More of the command line.</param>
     public async Task StartAsync(params IEnumerable<string> arguments)

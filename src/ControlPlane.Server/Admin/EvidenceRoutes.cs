@@ -24,7 +24,13 @@ internal static class EvidenceRoutes
             .Answers<EvidenceResult>()
             .RequireAuthorization(Access.Evidence);
 
-    private static async Task<IResult> PostAsync(HttpContext http, HealthKeeper keeper, CurrentState current, TimeProvider time)
+    private static async Task<IResult> PostAsync(
+        HttpContext http,
+        HealthKeeper keeper,
+        HealthLeadership leadership,
+        CurrentState current,
+        TimeProvider time
+    )
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
@@ -50,7 +56,11 @@ internal static class EvidenceRoutes
         var outcomes = await keeper.RecordAsync(ExternalEvidence.Of(post!, author, time.GetUtcNow()), http.RequestAborted);
         if (outcomes.IsDefault)
         {
-            return Problems.Overloaded("More evidence waits than the server takes. Nothing of this was taken.");
+            return Problems.Overloaded(
+                leadership.Role.Leads
+                    ? "More evidence waits than the server takes. Nothing of this was taken."
+                    : "The server that decides about health does not answer this one. Whether the evidence was taken is not known; posting it again does no harm."
+            );
         }
 
         return new ApiResult<EvidenceResult>(

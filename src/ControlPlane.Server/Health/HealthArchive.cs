@@ -49,6 +49,7 @@ internal sealed partial class HealthArchive : BackgroundService
     private readonly IHealthStore _store;
     private readonly LastGoodHealthFile _file;
     private readonly HealthKeeper _keeper;
+    private readonly CurrentVerdicts _verdicts;
     private readonly CurrentState _current;
     private readonly TransitionRetention _retention;
     private readonly TimeProvider _time;
@@ -72,6 +73,7 @@ internal sealed partial class HealthArchive : BackgroundService
         IHealthStore store,
         LastGoodHealthFile file,
         HealthKeeper keeper,
+        CurrentVerdicts verdicts,
         CurrentState current,
         TransitionRetention retention,
         TimeProvider time,
@@ -81,6 +83,7 @@ internal sealed partial class HealthArchive : BackgroundService
         _store = store;
         _file = file;
         _keeper = keeper;
+        _verdicts = verdicts;
         _current = current;
         _retention = retention;
         _time = time;
@@ -135,6 +138,11 @@ internal sealed partial class HealthArchive : BackgroundService
         {
             _newest = newest.ToImmutable();
             _unwritten = ahead;
+        }
+
+        if (ahead.Count > 0)
+        {
+            _write.Set();
         }
 
         return newest.Count == 0 ? null : StoredHealthJson.Read(newest.Values, (upstream, e) => LogUnreadable(upstream, e.Message));
@@ -334,7 +342,13 @@ internal sealed partial class HealthArchive : BackgroundService
     {
         var json = memory switch
         {
-            UpstreamMemory upstream => StoredHealthJson.Write(upstream),
+            UpstreamMemory upstream => StoredHealthJson.Write(
+                new RememberedUpstream(
+                    upstream,
+                    _current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name))?.Uid,
+                    _verdicts.Find(name) is { IsLarge: true }
+                )
+            ),
             FleetMemory fleet => StoredHealthJson.Write(fleet),
             _ => null,
         };

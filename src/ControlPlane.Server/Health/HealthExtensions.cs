@@ -1,6 +1,5 @@
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Security;
-using Microsoft.Extensions.DependencyInjection.Extensions;
 
 namespace ControlPlane.Server.Health;
 
@@ -8,7 +7,7 @@ namespace ControlPlane.Server.Health;
 internal static class HealthExtensions
 {
     /// <summary>Adds the verdicts in force and the keeper that makes them.</summary>
-    public static IServiceCollection AddHealth(this IServiceCollection services)
+    public static IServiceCollection AddHealth(this IServiceCollection services, ServerOptions options)
     {
         services.AddSingleton<CurrentVerdicts>();
         services.AddSingleton<HealthRecall>(provider =>
@@ -22,7 +21,7 @@ internal static class HealthExtensions
         services.AddSingleton<PeerTls>();
         services.AddSingleton<HealthPeers>();
         services.AddSingleton<HealthPeerServer>();
-        services.TryAddSingleton(new TransitionRetention());
+        services.AddSingleton(new TransitionRetention { Age = TimeSpan.FromDays(options.HealthHistoryDays) });
         services.AddHostedService(provider => provider.GetRequiredService<HealthKeeper>());
         // Before whoever loads the first state, so that nothing that is decided then is missed; and stopped before the keeper, which is asked for the last time then.
         services.AddHostedService(provider => provider.GetRequiredService<HealthHistory>());

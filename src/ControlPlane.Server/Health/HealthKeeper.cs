@@ -224,10 +224,10 @@ internal sealed partial class HealthKeeper : BackgroundService
                 _aggregator.Restore(fleet);
             }
 
-            foreach (var (name, memory) in decided.Upstreams)
+            foreach (var name in decided.Upstreams.Keys)
             {
                 Forget(name);
-                Define(name, desired, memory);
+                Define(name, desired, decided);
             }
 
             PutVerdictsOn([.. decided.Upstreams.Keys]);
@@ -246,7 +246,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
         {
-            Define(name, desired, memory?.Upstreams.GetValueOrDefault(name));
+            Define(name, desired, memory);
         }
 
         // Probers that run already are there from the first decision on: without any, nothing would ever be checked.
@@ -306,7 +306,11 @@ internal sealed partial class HealthKeeper : BackgroundService
             _inbox.Writer.TryWrite(() =>
             {
                 Volatile.Write(ref _tickWaits, 0);
-                Resize();
+                if (_leads)
+                {
+                    Resize();
+                }
+
                 _isEvaluationDue = true;
                 Settle();
             });
@@ -469,7 +473,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
     /// <summary>Tells the model what the desired state says of an upstream.</summary>
     /// <returns>Whether anything differs from what it was told before.</returns>
-    private bool Define(string name, DesiredState desired, UpstreamMemory? memory)
+    private bool Define(string name, DesiredState desired, HealthMemory? memory)
     {
         var known = _followed.GetValueOrDefault(name);
         if (
@@ -504,9 +508,15 @@ internal sealed partial class HealthKeeper : BackgroundService
         var targets = HealthDefinition.TargetsOf(spec, HealthDefinition.EndpointsOf(name, spec, desired), _options.ProbeTargets);
         // What leaves an upstream without endpoints was confirmed when it was written.
         _aggregator.SetUpstream(name, policy, targets, now, mayEmpty: true);
-        if (memory is not null)
+        var remembered = memory?.Upstreams.GetValueOrDefault(name);
+        if (remembered?.Uid is { } uid && uid != resource.Uid)
         {
-            _aggregator.Restore(name, memory);
+            remembered = null;
+        }
+
+        if (remembered is not null)
+        {
+            _aggregator.Restore(name, remembered.Memory);
         }
 
         foreach (var (id, order) in orders)
@@ -520,9 +530,10 @@ internal sealed partial class HealthKeeper : BackgroundService
         }
 
         var isLarge = targets.Length >= UpstreamCompiler.LargeFrom;
-        var followed = new FollowedUpstream(resource, endpoints, orders, policy, targets, known?.IsLarge ?? isLarge)
+        var wasLarge = known?.IsLarge ?? remembered?.IsLarge ?? isLarge;
+        var followed = new FollowedUpstream(resource, endpoints, orders, policy, targets, wasLarge)
         {
-            ResizeSince = known is null || known.IsLarge == isLarge ? null : known.ResizeSince ?? now,
+            ResizeSince = wasLarge == isLarge ? null : known?.ResizeSince ?? now,
         };
         _followed[name] = followed;
         if (followed.ResizeSince is null)

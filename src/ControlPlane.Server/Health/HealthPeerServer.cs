@@ -43,12 +43,11 @@ internal sealed class HealthPeerServer(
         var role = leadership.Role;
         var changes = Channel.CreateBounded<HealthBatch>(new BoundedChannelOptions(Backlog) { SingleReader = true });
         using var subscription = archive.Subscribe(changes.Writer);
+        var telling = TellAsync(changes.Reader, responseStream, ending.Token);
+        var listening = ListenAsync(requestStream, ending.Token);
         try
         {
-            var telling = TellAsync(changes.Reader, responseStream, ending.Token);
-            var listening = ListenAsync(requestStream, ending.Token);
-            var deposed = leadership.ChangeAsync(role);
-            await await Task.WhenAny(telling, listening, deposed);
+            await await Task.WhenAny(telling, listening, leadership.ChangeAsync(role));
         }
         catch (Exception e)
             when (ending.IsCancellationRequested && e is OperationCanceledException or IOException or InvalidOperationException)
@@ -58,6 +57,7 @@ internal sealed class HealthPeerServer(
         finally
         {
             await ending.CancelAsync();
+            await Task.WhenAll(telling, listening).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 

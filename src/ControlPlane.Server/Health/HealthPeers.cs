@@ -21,6 +21,9 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>Pieces of evidence that wait for a connection at most; newer ones are dropped, and come again by themselves.</summary>
     internal const int MaxWaiting = 50_000;
 
+    /// <summary>Evidence that has waited longer is dropped.</summary>
+    private static readonly TimeSpan MaxWait = TimeSpan.FromSeconds(2);
+
     private static readonly TimeSpan ConnectTimeout = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan FirstRetry = TimeSpan.FromMilliseconds(100);
@@ -29,8 +32,8 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>So long without a message, and the server that decides does not answer.</summary>
     private static readonly TimeSpan SilentAfter = 3 * HealthPeerServer.Heartbeat;
 
-    /// <summary>Pieces of evidence in one message.</summary>
-    private const int Chunk = 500;
+    /// <summary>Endpoints that one message is about, at least; a message has no more than one piece of evidence beyond that.</summary>
+    private const int Chunk = 10_000;
 
     private readonly HealthLeadership _leadership;
     private readonly HealthKeeper _keeper;
@@ -40,7 +43,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly PeerTls _tls;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthPeers> _logger;
-    private readonly Channel<HealthEvidence> _evidence = Channel.CreateBounded<HealthEvidence>(
+    private readonly Channel<(HealthEvidence Evidence, long At)> _evidence = Channel.CreateBounded<(HealthEvidence, long)>(
         new BoundedChannelOptions(MaxWaiting) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite }
     );
     private Connection? _connection;
@@ -82,9 +85,10 @@ internal sealed partial class HealthPeers : BackgroundService
     /// <summary>Tells evidence to the server that decides. Never waits: what does not fit is dropped.</summary>
     public void Tell(IReadOnlyList<HealthEvidence> evidence)
     {
+        var now = _time.GetTimestamp();
         foreach (var piece in evidence)
         {
-            _evidence.Writer.TryWrite(piece);
+            _evidence.Writer.TryWrite((piece, now));
         }
     }
 
@@ -204,12 +208,21 @@ internal sealed partial class HealthPeers : BackgroundService
         while (await _evidence.Reader.WaitToReadAsync(cancellationToken))
         {
             var request = new FollowRequest();
-            while (request.Evidence.Count < Chunk && _evidence.Reader.TryRead(out var piece))
+            var endpoints = 0;
+            while (endpoints < Chunk && _evidence.Reader.TryRead(out var piece))
             {
-                request.Evidence.Add(PeerMessages.Of(piece));
+                // It counts from when the other server receives it: what has waited for a connection would count for younger than it is.
+                if (_time.GetElapsedTime(piece.At) < MaxWait)
+                {
+                    request.Evidence.Add(PeerMessages.Of(piece.Evidence));
+                    endpoints += piece.Evidence is LoadReport report ? 1 + report.Endpoints.Length : 1;
+                }
             }
 
-            await requests.WriteAsync(request, cancellationToken);
+            if (endpoints > 0)
+            {
+                await requests.WriteAsync(request, cancellationToken);
+            }
         }
     }
 

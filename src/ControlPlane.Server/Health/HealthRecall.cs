@@ -9,7 +9,13 @@ internal delegate Task<HealthMemory?> HealthRecall(CancellationToken cancellatio
 /// <summary>What is remembered over restarts.</summary>
 /// <param name="Fleet">Of the fleet; null where that is not among it.</param>
 /// <param name="Upstreams">Of each upstream, by name. Those that are no more are passed over.</param>
-internal sealed record HealthMemory(FleetMemory? Fleet, ImmutableDictionary<string, UpstreamMemory> Upstreams);
+internal sealed record HealthMemory(FleetMemory? Fleet, ImmutableDictionary<string, RememberedUpstream> Upstreams);
+
+/// <summary>What is remembered of one upstream.</summary>
+/// <param name="Memory">What the model remembers.</param>
+/// <param name="Uid">Which upstream of this name; another one that has the name now is new. Null is any.</param>
+/// <param name="IsLarge">What its cluster was compiled with (<see cref="Core.Compilation.UpstreamVerdict.IsLarge"/>).</param>
+internal sealed record RememberedUpstream(UpstreamMemory Memory, Guid? Uid, bool IsLarge);
 
 /// <summary>What one evaluation changed, with the reasons of that moment.</summary>
 /// <param name="Changes">What changed.</param>

@@ -22,7 +22,7 @@ internal static class StoredHealthJson
         Converters = { new JsonStringEnumConverter(JsonNamingPolicy.CamelCase, allowIntegerValues: false) },
     };
 
-    public static string Write(UpstreamMemory memory) => JsonSerializer.Serialize(memory, Options);
+    public static string Write(RememberedUpstream remembered) => JsonSerializer.Serialize(remembered, Options);
 
     public static string Write(FleetMemory memory) => JsonSerializer.Serialize(memory, Options);
 
@@ -33,7 +33,7 @@ internal static class StoredHealthJson
 
     /// <summary>Reads what an upstream's memory was written as.</summary>
     /// <exception cref="JsonException">It is of a version that this server does not read.</exception>
-    public static UpstreamMemory ReadUpstream(string json) => JsonSerializer.Deserialize<UpstreamMemory>(json, Options)!;
+    public static RememberedUpstream ReadUpstream(string json) => JsonSerializer.Deserialize<RememberedUpstream>(json, Options)!;
 
     /// <summary>Reads what the fleet's memory was written as.</summary>
     /// <exception cref="JsonException">It is of a version that this server does not read.</exception>
@@ -43,7 +43,7 @@ internal static class StoredHealthJson
     public static HealthMemory Read(IEnumerable<StoredHealth> stored, Action<string, JsonException> unreadable)
     {
         FleetMemory? fleet = null;
-        var upstreams = ImmutableDictionary.CreateBuilder<string, UpstreamMemory>(StringComparer.Ordinal);
+        var upstreams = ImmutableDictionary.CreateBuilder<string, RememberedUpstream>(StringComparer.Ordinal);
         foreach (var (upstream, _, json) in stored)
         {
             try

@@ -19,6 +19,8 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
 
     private Task<Answer> PostAsync(string path) => api.SendAsync(HttpMethod.Post, path);
 
+    private Task<Answer> OrderAsync(string path) => api.SendAsync(HttpMethod.Post, path, """{"reason": "test"}""");
+
     private async Task GivenAsync(string path, string body)
     {
         var answer = await api.PutAsync("/api/v1/" + path, body);
@@ -77,7 +79,7 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
         Is(201, await api.PutAsync("/api/v1/upstreams/passed" + Warn, Refused));
 
         Is(201, await api.PutAsync("/api/v1/upstreams/passed/endpoints/a", Bodies.Endpoint()));
-        Is(201, await PostAsync("/api/v1/upstreams/passed/endpoints/a:drain"));
+        Is(201, await OrderAsync("/api/v1/upstreams/passed/endpoints/a:drain"));
         Is(200, await PatchAsync("/api/v1/upstreams/passed", """{"metadata": {"labels": {"a": "b"}}}"""));
         var revision = (await api.Client.RevisionsAsync(1)).Items[0].Revision;
         Is(200, await PatchAsync("/api/v1/upstreams/passed", """{"metadata": {"labels": {"a": "c"}}}"""));
@@ -211,7 +213,7 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
         await GivenAsync("upstreams/ordered", Bodies.Registering);
         await GivenAsync("upstreams/ordered/endpoints/a", Bodies.Endpoint());
         await GivenAsync("upstreams/ordered/endpoints/b", Bodies.Endpoint("10.0.0.2"));
-        Is(201, await PostAsync("/api/v1/upstreams/ordered/endpoints/a:disable"));
+        Is(201, await OrderAsync("/api/v1/upstreams/ordered/endpoints/a:disable"));
         var ordered = (await api.Client.RevisionsAsync(1)).Items[0].Revision;
 
         Is(200, await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ordered/endpoints/a"));
@@ -228,7 +230,7 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
     public async Task An_order_goes_with_an_endpoint_that_leaves_the_spec()
     {
         await GivenAsync("upstreams/stating", Bodies.Upstream());
-        Is(201, await PostAsync("/api/v1/upstreams/stating/endpoints/10.0.0.1:8080:drain"));
+        Is(201, await OrderAsync("/api/v1/upstreams/stating/endpoints/10.0.0.1:8080:drain"));
 
         Is(
             200,

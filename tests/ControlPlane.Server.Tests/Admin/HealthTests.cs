@@ -15,7 +15,7 @@ public sealed class HealthTests
         Assert.Equal("ok\n", await host.Http.GetStringAsync("/livez"));
         await Eventually.True("the start", async stop => (await host.Http.GetAsync("/startupz", stop)).IsSuccessStatusCode);
         Assert.Equal("ok\n", await host.Http.GetStringAsync("/readyz"));
-        Assert.Equal("[+]state ok\n[+]store ok\nok\n", await host.Http.GetStringAsync("/readyz?verbose"));
+        Assert.Equal("[+]health ok\n[+]state ok\n[+]store ok\nok\n", await host.Http.GetStringAsync("/readyz?verbose"));
         Assert.Equal(400, (int)(await host.Http.GetAsync("/readyz?verbos")).StatusCode);
     }
 

@@ -463,7 +463,10 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         var answer = await api.PutAsync("/api/v1/upstreams/waited?wait=acked&timeout=20s", Bodies.Upstream());
 
         Assert.Equal(201, answer.Status);
-        Assert.Equal("""{"acked":0,"nacked":[],"pending":[],"offline":[]}""", answer.Json["propagation"]!.ToJsonString());
+        Assert.Equal(
+            $$"""{"replica":"{{Environment.MachineName}}","acked":0,"nacked":[],"pending":[],"offline":[]}""",
+            answer.Json["propagation"]!.ToJsonString()
+        );
     }
 
     [Theory]

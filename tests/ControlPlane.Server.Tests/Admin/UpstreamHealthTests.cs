@@ -4,6 +4,7 @@ using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.Storage;
 using ControlPlane.TestKit;
+using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
 
 namespace ControlPlane.Server.Tests.Admin;
@@ -183,6 +184,38 @@ public sealed class UpstreamHealthTests
     }
 
     [Fact]
+    public async Task What_the_store_never_heard_of_is_in_the_last_good_file_and_told_to_the_store()
+    {
+        using var folder = new TemporaryFolder();
+        await CondemnAsync(folder);
+        // As if the database had been away, and the process killed.
+        await ExecuteAsync(folder, "UPDATE health SET updated_at = '2020-01-01 00:00:00+00:00', json = '{}'");
+
+        await using var again = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
+
+        Assert.Equal("UNHEALTHY", (await again.Client.HealthAsync("a")).Endpoints[0].Status);
+        await Eventually.True(
+            "the store to be told",
+            async _ =>
+                (await again.Services.GetRequiredService<IHealthStore>().LoadHealthAsync(default)).Single(s => s.Upstream == "a")
+                    is { Json: { } json }
+                && json.Contains("\"state\":\"down\"", StringComparison.Ordinal)
+        );
+    }
+
+    [Fact]
+    public async Task Another_upstream_of_the_same_name_begins_anew()
+    {
+        using var folder = new TemporaryFolder();
+        await CondemnAsync(folder);
+        await ExecuteAsync(folder, "UPDATE documents SET uid = '00000000-0000-0000-0000-000000000001'");
+
+        await using var again = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
+
+        Assert.Equal("HEALTHY", (await again.Client.HealthAsync("a")).Endpoints[0].Status);
+    }
+
+    [Fact]
     public async Task A_killed_server_finds_its_verdicts_in_the_store_a_second_after_they_were_made()
     {
         await using var host = await ControlPlaneHost.StartAsync();
@@ -202,7 +235,7 @@ public sealed class UpstreamHealthTests
                 "the verdict",
                 async _ =>
                     (await read()).SingleOrDefault(s => s.Upstream == "a") is { Json: { } json }
-                    && StoredHealthJson.ReadUpstream(json).Endpoints[0].State == Core.Health.HealthState.Down,
+                    && StoredHealthJson.ReadUpstream(json).Memory.Endpoints[0].State == Core.Health.HealthState.Down,
                 within: TimeSpan.FromSeconds(5)
             );
         }
@@ -225,6 +258,26 @@ public sealed class UpstreamHealthTests
         Assert.Equal(second.Id, (await NextAsync(resumed)).Id);
         using var bad = await host.Http.GetAsync("/api/v1/health/watch?since=x");
         Assert.Equal(HttpStatusCode.BadRequest, bad.StatusCode);
+    }
+
+    /// <summary>A server that condemns the first of three endpoints, and ends.</summary>
+    private static async Task CondemnAsync(TemporaryFolder folder)
+    {
+        await using var host = await ControlPlaneHost.StartAsync(o => o with { DataDir = folder.Path });
+        await PutAsync(host, "a", 3);
+        await SayAsync(host, "a", passed: true, 1, 2, 3);
+        await StateAsync(host, "a", 3, "UP");
+        await FailAsync(host, "a", 1);
+        await StateAsync(host, "a", 1, "DOWN");
+    }
+
+    private static async Task ExecuteAsync(TemporaryFolder folder, string sql)
+    {
+        await using var connection = new SqliteConnection($"Data Source={folder.Path}/controlplane.db;Pooling=False");
+        await connection.OpenAsync(TestContext.Current.CancellationToken);
+        await using var command = connection.CreateCommand();
+        command.CommandText = sql;
+        Assert.NotEqual(0, await command.ExecuteNonQueryAsync(TestContext.Current.CancellationToken));
     }
 
     /// <summary>Nobody checks the endpoints but the test, which is one observer.</summary>

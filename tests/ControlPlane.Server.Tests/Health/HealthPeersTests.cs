@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
@@ -58,6 +59,48 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
     }
 
     [Fact]
+    public async Task Proxies_of_both_servers_have_the_same_verdict_within_a_second()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await StartAsync(database);
+        await using var second = await StartAsync(database);
+        var (leader, follower) = await RolesAsync(first, second);
+        await PutAsync(leader);
+        await UntilAsync(follower, "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
+        using var atLeader = new XdsClient(leader.Xds.ToString());
+        using var atFollower = new XdsClient(follower.Xds.ToString());
+        using var one = atLeader.OpenDelta();
+        using var other = atFollower.OpenDelta();
+        var both = await Task.WhenAll(BeginAsync(one), BeginAsync(other));
+        Assert.Equal(both[0].Resources[0].Version, both[1].Resources[0].Version);
+
+        var changes = Task.WhenAll(NextAsync(one), NextAsync(other));
+        await FailAsync(follower, 1);
+        var arrived = await changes;
+
+        Assert.Equal(arrived[0].Version, arrived[1].Version);
+        Assert.InRange(
+            TimeProvider.System.GetElapsedTime(arrived.Min(a => a.At), arrived.Max(a => a.At)),
+            TimeSpan.Zero,
+            TimeSpan.FromSeconds(1)
+        );
+
+        static async Task<Envoy.Service.Discovery.V3.DeltaDiscoveryResponse> BeginAsync(DeltaStream stream)
+        {
+            await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
+            var response = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+            await stream.AckAsync(response);
+            return response;
+        }
+
+        static async Task<(string Version, long At)> NextAsync(DeltaStream stream)
+        {
+            var response = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+            return (Assert.Single(response.Resources).Version, TimeProvider.System.GetTimestamp());
+        }
+    }
+
+    [Fact]
     public async Task Who_waits_at_a_server_that_does_not_decide_is_answered_when_the_other_one_has()
     {
         var database = await postgres.CreateDatabaseAsync();
@@ -109,6 +152,7 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         await Eventually.True("the first to decide", _ => Task.FromResult(Decides(first)), Patience);
         await second.StartAsync("--store", database);
         await first.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        await UpAsync(first.Client);
         _backends.Stop(1);
         for (var i = 0; i < 5; i++)
         {
@@ -174,7 +218,20 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
 
     private static Task<ControlPlaneHost> StartAsync(string database) => ControlPlaneHost.StartAsync(o => o with { Store = database });
 
-    private Task PutAsync(ControlPlaneHost host) => host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+    private async Task PutAsync(ControlPlaneHost host)
+    {
+        await host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "a"), _backends.Upstream);
+        await UpAsync(host.Client);
+    }
+
+    /// <summary>What never passed is left out, and not UNHEALTHY: every endpoint is to be seen alive first.</summary>
+    private static Task UpAsync(AdminClient.AdminApiClient client) =>
+        Eventually.Get(
+            "all endpoints to be up",
+            _ => client.HealthAsync("a"),
+            h => h.Endpoints.Length == 5 && h.Endpoints.All(e => e.State == "UP"),
+            Patience
+        );
 
     private static Task LeadsAsync(ControlPlaneHost host) =>
         Eventually.True(

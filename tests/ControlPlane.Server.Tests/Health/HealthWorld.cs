@@ -5,13 +5,13 @@ using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.Publishing;
 using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
-using LoadReport = ControlPlane.Core.Health.LoadReport;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -45,6 +45,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     private readonly ImmutableArray<string> _zones;
     private readonly PriorityQueue<Func<Task>, double> _events = new();
     private readonly List<Proxy> _proxies = [];
+    private readonly List<LoadReportStream> _envoys = [];
     private readonly XdsClient _client;
     private readonly string _folder;
     private bool _isReplaced;
@@ -84,6 +85,12 @@ internal sealed class HealthWorld : IAsyncDisposable
     /// <summary>Requests per second of each Envoy to each endpoint.</summary>
     public double Rate { get; set; }
 
+    /// <summary>Number of Envoys that report.</summary>
+    public int Envoys { get; set; } = 6;
+
+    /// <summary>Share of the requests to an endpoint that fail, as one Envoy sees it, where they do not all see the same; null leaves it to <see cref="FailingShare"/>.</summary>
+    public Func<int, string, double>? ShareOf { get; set; }
+
     /// <summary>Share of the requests to an endpoint that fail, as Envoys see it.</summary>
     public Dictionary<string, double> FailingShare { get; } = [];
 
@@ -105,6 +112,17 @@ internal sealed class HealthWorld : IAsyncDisposable
         var time = new FakeTimeProvider(Origin);
         var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
         var host = await StartHostAsync(folder, time, options, services);
+        await host.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(XdsClient.Patience, TimeProvider.System);
+        var leadership = host.Services.GetRequiredService<HealthLeadership>();
+        await Eventually.True(
+            "the server to decide",
+            _ =>
+            {
+                // Of those on a shared database each asks once a second.
+                time.Advance(TimeSpan.FromSeconds(leadership.Role.Leads ? 0 : 1));
+                return Task.FromResult(leadership.Role.Leads);
+            }
+        );
         var world = new HealthWorld(host, time, [.. zones ?? ["a", "b", "c"]], folder);
         foreach (var zone in world._zones)
         {
@@ -126,7 +144,10 @@ internal sealed class HealthWorld : IAsyncDisposable
         var memory = await Keeper.AskAsync(
             model => new HealthMemory(
                 model.Remember(),
-                ImmutableDictionary<string, UpstreamMemory>.Empty.Add(Upstream, model.Remember(Upstream)!)
+                ImmutableDictionary<string, RememberedUpstream>.Empty.Add(
+                    Upstream,
+                    new RememberedUpstream(model.Remember(Upstream)!, Uid: null, IsLarge: false)
+                )
             ),
             CancellationToken.None
         );
@@ -287,7 +308,7 @@ internal sealed class HealthWorld : IAsyncDisposable
             _time.Advance(TimeSpan.FromSeconds(Step));
             if (Rate > 0 && Math.Abs(T % 10) < 1e-6)
             {
-                Report();
+                await ReportAsync();
             }
 
             await SettleAsync();
@@ -335,7 +356,11 @@ internal sealed class HealthWorld : IAsyncDisposable
             proxy.Dispose();
         }
 
+        _envoys.ForEach(e => e.Dispose());
         _client.Dispose();
+        // The end of the server spreads the end of its streams over time, which stands still here.
+        var nodes = Host.Services.GetRequiredService<ConnectedNodes>();
+        await Eventually.True("the streams to end", _ => Task.FromResult(nodes.Connected().Count == 0));
         await Host.DisposeAsync();
         if (!_isReplaced)
         {
@@ -417,33 +442,45 @@ internal sealed class HealthWorld : IAsyncDisposable
         );
     }
 
-    /// <summary>Each proxy that is recorded stands for an Envoy that reports.</summary>
-    private void Report()
+    /// <summary>What the Envoys saw goes over streams of their own, each Envoy's on one.</summary>
+    private async Task ReportAsync()
     {
-        var published = Everyone.Last.Endpoints.SelectMany(l => l.LbEndpoints).ToDictionary(Proxy.IdOf);
-        foreach (var envoy in Enumerable.Range(0, 6))
+        var published = Everyone
+            .Last.Endpoints.SelectMany(l => l.LbEndpoints)
+            .Where(e => e.HealthStatus != global::Envoy.Config.Core.V3.HealthStatus.Unhealthy)
+            .Select(Proxy.IdOf)
+            .ToList();
+        var metrics = Host.Services.GetRequiredService<LoadReportingMetrics>();
+        while (_envoys.Count < Envoys)
         {
-            var requests = (long)(Rate * 10);
-            Keeper.Record([
-                new LoadReport
-                {
-                    Upstream = Upstream,
-                    Author = $"envoy-{envoy}",
-                    Zone = _zones[envoy % _zones.Length],
-                    Interval = TimeSpan.FromSeconds(10),
-                    Endpoints =
-                    [
-                        .. published
-                            .Where(e => e.Value.HealthStatus != global::Envoy.Config.Core.V3.HealthStatus.Unhealthy)
-                            .Select(e =>
-                            {
-                                var failed = (long)Math.Round(requests * FailingShare.GetValueOrDefault(e.Key));
-                                return new EndpointLoad(e.Key, requests - failed, failed);
-                            }),
-                    ],
-                },
-            ]);
+            var stream = _client.OpenLoadReports($"envoy-{_envoys.Count}", _zones[_envoys.Count % _zones.Length]);
+            await stream.BeginAsync();
+            _envoys.Add(stream);
         }
+
+        var reports = metrics.Reports + Envoys;
+        for (var i = 0; i < Envoys; i++)
+        {
+            var envoy = i;
+            await _envoys[i]
+                .ReportAsync(LoadReportStream.Cluster(Upstream, TimeSpan.FromSeconds(10), published.Select(e => Reported(envoy, e))));
+        }
+
+        await Eventually.True("the reports to be taken", _ => Task.FromResult(metrics.Reports == reports));
+    }
+
+    private ReportedEndpoint Reported(int envoy, string endpoint)
+    {
+        var requests = (ulong)(Rate * 10);
+        var share = ShareOf?.Invoke(envoy, endpoint) ?? FailingShare.GetValueOrDefault(endpoint);
+        var failed = (ulong)Math.Round(requests * share);
+        var colon = endpoint.LastIndexOf(':');
+        return new ReportedEndpoint(
+            endpoint[..colon],
+            int.Parse(endpoint[(colon + 1)..], System.Globalization.CultureInfo.InvariantCulture),
+            requests - failed,
+            failed
+        );
     }
 
     /// <summary>A proxy's stream, and what came on it.</summary>

@@ -316,7 +316,8 @@ public sealed class LoadReportingTests
 
         var stopping = host.DisposeAsync().AsTask();
 
-        Assert.Equal(StatusCode.OK, (await stream.EndAsync()).StatusCode);
+        // Kestrel would wait for half a minute for a stream that nobody ends.
+        await stream.EndAsync();
         await stopping.WaitAsync(TimeSpan.FromSeconds(20), TimeProvider.System);
     }
 

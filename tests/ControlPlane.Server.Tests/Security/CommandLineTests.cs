@@ -99,6 +99,24 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void A_wide_bind_for_other_servers_needs_certificates_or_the_word_plaintext_and_a_database_that_is_shared()
+    {
+        const string Shared = "postgres://h/db";
+        Assert.Contains(
+            "--peer-client-ca FILE, or --peer-plaintext",
+            Faults("--store", Shared, "--peer-listen", "0.0.0.0:18001"),
+            StringComparison.Ordinal
+        );
+        Assert.Contains("--store names SQLite", Faults("--peer-listen", "127.0.0.1:18001"), StringComparison.Ordinal);
+        Assert.Contains("--peer-client-ca too", Faults("--peer-tls-cert", "c", "--peer-tls-key", "k"), StringComparison.Ordinal);
+        Assert.Contains("is not a host and a port", Faults("--peer-address", "cp-1.internal"), StringComparison.Ordinal);
+        var options = Options("--store", Shared, "--peer-listen", "0.0.0.0:18001", "--peer-plaintext", "--peer-address", "cp-1:18001");
+        Assert.Equal(("0.0.0.0:18001", "cp-1:18001"), (options.EffectivePeerListen!.ToString(), options.PeerAddress));
+        Assert.Equal("127.0.0.1:0", Options("--store", Shared).EffectivePeerListen!.ToString());
+        Assert.Null(Options().EffectivePeerListen);
+    }
+
+    [Fact]
     public void A_wide_xds_bind_needs_client_certificates_or_the_word_plaintext()
     {
         Assert.Contains("--xds-client-ca FILE, or --xds-plaintext", Faults("--xds-listen", "0.0.0.0:18000"), StringComparison.Ordinal);

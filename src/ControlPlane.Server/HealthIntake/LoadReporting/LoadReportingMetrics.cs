@@ -24,6 +24,7 @@ internal sealed class LoadReportingMetrics
     private readonly UpDownCounter<long> _streams;
     private readonly Counter<long> _reports;
     private readonly Counter<long> _dropped;
+    private long _received;
 
     public LoadReportingMetrics(IMeterFactory meters, ReportedUpstreams upstreams)
     {
@@ -57,13 +58,17 @@ internal sealed class LoadReportingMetrics
         );
     }
 
+    /// <summary>Load reports that were received and handed on.</summary>
+    public long Reports => Volatile.Read(ref _received);
+
     public void StreamsChanged(int by) => _streams.Add(by);
 
-    /// <summary>A report was read.</summary>
+    /// <summary>A report was handed on.</summary>
     /// <param name="dropped">What of it could not be taken.</param>
     /// <param name="foreign">Upstreams in it that the node is not given.</param>
     public void Reported(in DroppedLoads dropped, int foreign)
     {
+        Interlocked.Increment(ref _received);
         _reports.Add(1);
         Count(dropped.UnknownUpstreams, UnknownUpstream);
         Count(foreign, ForeignUpstream);

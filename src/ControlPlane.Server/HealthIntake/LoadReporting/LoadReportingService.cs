@@ -185,11 +185,12 @@ internal sealed class LoadReportingService(
             );
         }
 
-        metrics.Reported(stats.Dropped, foreign);
         if (evidence.Count > 0)
         {
             keeper.Record(evidence);
         }
+
+        metrics.Reported(stats.Dropped, foreign);
     }
 
     /// <summary>Which upstreams a node is given: those of no group, and those of its groups, which follow the desired state.</summary>

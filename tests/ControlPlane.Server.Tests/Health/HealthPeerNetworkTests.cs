@@ -1,0 +1,173 @@
+using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using ControlPlane.Resources;
+using ControlPlane.Server.Health;
+using ControlPlane.Server.Health.Wire;
+using ControlPlane.Server.Tests.Storage;
+using ControlPlane.TestKit;
+using Grpc.Core;
+using Grpc.Net.Client;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace ControlPlane.Server.Tests.Health;
+
+/// <summary>How servers reach each other, and what happens when they do not.</summary>
+public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposable
+{
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(40);
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("cp-peers-");
+
+    public void Dispose() => _folder.Delete(recursive: true);
+
+    [Fact]
+    public async Task Servers_with_certificates_of_one_authority_follow_each_other_and_nobody_else_is_let_in()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        using var authority = Authority("peers");
+        using var stranger = Authority("strangers");
+        await using var first = await StartAsync(database, authority, "one");
+        await LeadsAsync(first);
+        await using var second = await StartAsync(database, authority, "two");
+
+        await FollowsAsync(second);
+        var role = second.Services.GetRequiredService<HealthLeadership>().Role;
+        Assert.StartsWith("https://127.0.0.1:", role.Address, StringComparison.Ordinal);
+        foreach (var certificate in (X509Certificate2?[])[null, Certificate(stranger, "three")])
+        {
+            using var handler = new SocketsHttpHandler
+            {
+                SslOptions =
+                {
+                    ClientCertificates = certificate is null ? [] : [certificate],
+                    RemoteCertificateValidationCallback = (_, _, _, _) => true,
+                },
+            };
+            using var channel = GrpcChannel.ForAddress(role.Address, new GrpcChannelOptions { HttpHandler = handler });
+            var fault = await Assert.ThrowsAsync<RpcException>(async () =>
+                await new HealthPeerService.HealthPeerServiceClient(channel).PingAsync(new PingRequest { Leader = role.Server })
+            );
+            Assert.NotEqual(StatusCode.OK, fault.StatusCode);
+        }
+    }
+
+    [Fact]
+    public async Task A_server_that_loses_the_database_alone_goes_on_deciding_since_the_others_still_hear_it()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var proxy = new PostgresProxy(database);
+        await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString });
+        await LeadsAsync(first);
+        await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database });
+        await FollowsAsync(second);
+        var before = second.Services.GetRequiredService<HealthLeadership>().Role;
+
+        proxy.FallSilent();
+        // Longer than the lease.
+        using var patience = new CancellationTokenSource(2 * HealthLeadership.Duration, TimeProvider.System);
+        var change = second.Services.GetRequiredService<HealthLeadership>().ChangeAsync(before);
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => change.WaitAsync(patience.Token));
+
+        Assert.True(first.Services.GetRequiredService<HealthLeadership>().Role.Leads);
+        Assert.True(second.Services.GetRequiredService<HealthPeers>().IsFollowing);
+    }
+
+    [Fact]
+    public async Task Only_the_server_that_is_meant_and_decides_answers()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = database });
+        await LeadsAsync(first);
+        await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database });
+        await FollowsAsync(second);
+        var leader = second.Services.GetRequiredService<HealthLeadership>().Role;
+        using var channel = GrpcChannel.ForAddress(leader.Address);
+        var client = new HealthPeerService.HealthPeerServiceClient(channel);
+
+        Assert.True((await client.PingAsync(new PingRequest { Leader = leader.Server })).Leads);
+        Assert.False((await client.PingAsync(new PingRequest { Leader = "another" })).Leads);
+        var fault = await Assert.ThrowsAsync<RpcException>(async () =>
+            await client.RecordEvidenceAsync(new RecordEvidenceRequest { Leader = "another" })
+        );
+        Assert.Equal(StatusCode.FailedPrecondition, fault.StatusCode);
+        Assert.Empty(
+            (
+                await client.ExplainUpstreamAsync(
+                    new ExplainUpstreamRequest
+                    {
+                        Leader = leader.Server,
+                        Upstream = "none",
+                        Index = -1,
+                    }
+                )
+            ).View
+        );
+        // Proxies have no way in there, nor servers among the proxies.
+        using var proxies = GrpcChannel.ForAddress(first.Xds);
+        fault = await Assert.ThrowsAsync<RpcException>(async () =>
+            await new HealthPeerService.HealthPeerServiceClient(proxies).PingAsync(new PingRequest())
+        );
+        Assert.Equal(StatusCode.Unimplemented, fault.StatusCode);
+    }
+
+    private static Task LeadsAsync(ControlPlaneHost host) =>
+        Eventually.True(
+            "the server to decide",
+            _ => Task.FromResult(host.Services.GetRequiredService<HealthLeadership>().Role.Leads),
+            Patience
+        );
+
+    private static Task FollowsAsync(ControlPlaneHost host) =>
+        Eventually.True(
+            "the server to follow",
+            _ => Task.FromResult(host.Services.GetRequiredService<HealthPeers>().IsFollowing),
+            Patience
+        );
+
+    private async Task<ControlPlaneHost> StartAsync(string database, X509Certificate2 authority, string name)
+    {
+        using var certificate = Certificate(authority, name);
+        var path = Path.Combine(_folder.FullName, name);
+        await File.WriteAllTextAsync(path + ".crt", certificate.ExportCertificatePem());
+        await File.WriteAllTextAsync(path + ".key", certificate.GetRSAPrivateKey()!.ExportPkcs8PrivateKeyPem());
+        await File.WriteAllTextAsync(path + ".ca", authority.ExportCertificatePem());
+        return await ControlPlaneHost.StartAsync(o =>
+            o with
+            {
+                Store = database,
+                PeerListen = new IPEndPoint(IPAddress.Loopback, 0),
+                PeerTlsCert = path + ".crt",
+                PeerTlsKey = path + ".key",
+                PeerClientCa = path + ".ca",
+            }
+        );
+    }
+
+    private static X509Certificate2 Authority(string name)
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
+        var now = TimeProvider.System.GetUtcNow();
+        return request.CreateSelfSigned(now.AddHours(-1), now.AddDays(1));
+    }
+
+    private static X509Certificate2 Certificate(X509Certificate2 authority, string name)
+    {
+        using var key = RSA.Create(2048);
+        var request = new CertificateRequest($"CN={name}", key, HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(IPAddress.Loopback);
+        request.CertificateExtensions.Add(names.Build());
+        request.CertificateExtensions.Add(
+            new X509EnhancedKeyUsageExtension([new Oid("1.3.6.1.5.5.7.3.1"), new Oid("1.3.6.1.5.5.7.3.2")], false)
+        );
+        var now = TimeProvider.System.GetUtcNow();
+        using var certificate = request.Create(authority, now.AddMinutes(-30), now.AddHours(12), RandomNumberGenerator.GetBytes(8));
+        return X509CertificateLoader.LoadPkcs12(
+            certificate.CopyWithPrivateKey(key).Export(X509ContentType.Pkcs12),
+            null,
+            X509KeyStorageFlags.Exportable
+        );
+    }
+}
