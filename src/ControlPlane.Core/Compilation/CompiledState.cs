@@ -27,6 +27,9 @@ public sealed record CompiledObject
     /// <summary>The extensions that a proxy must have for the object's messages.</summary>
     public ImmutableArray<ExtensionUse> Extensions { get; init; } = [];
 
+    /// <summary>The addresses that the object's listener binds, each in one spelling; empty of anything else.</summary>
+    public ImmutableArray<string> Addresses { get; init; } = [];
+
     /// <summary>What is wrong with the newest state, warnings included. What was let past a check stays here though it is in force.</summary>
     public ImmutableArray<ValidationProblem> Problems { get; init; } = [];
 

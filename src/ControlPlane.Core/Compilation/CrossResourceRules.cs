@@ -1,7 +1,6 @@
 using System.Collections.Immutable;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
-using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Core.Compilation;
@@ -10,7 +9,11 @@ namespace ControlPlane.Core.Compilation;
 /// <param name="Owner">The object to tell it on.</param>
 /// <param name="Problem">The fault.</param>
 /// <param name="IsConflict">Whether another object is in the way, rather than something missing.</param>
-public sealed record CrossResourceProblem(ResourceKey Owner, ValidationProblem Problem, bool IsConflict);
+public sealed record CrossResourceProblem(ResourceKey Owner, ValidationProblem Problem, bool IsConflict)
+{
+    /// <summary>Whether the author may know better: the name of a cluster that only a proxy's bootstrap has.</summary>
+    public bool CanPass { get; init; }
+}
 
 /// <summary>What must hold between the resources that a node gets.</summary>
 public static class CrossResourceRules
@@ -20,16 +23,20 @@ public static class CrossResourceRules
     /// <param name="after">What it compiles to.</param>
     /// <param name="before">What was in force before: finds what is gone.</param>
     /// <param name="affected">The objects that were compiled again.</param>
+    /// <param name="nodes">The connected nodes, which show what groups have proxies in common.</param>
+    /// <remarks>What was so before is a warning: it must not keep other changes out.</remarks>
     public static IEnumerable<CrossResourceProblem> Check(
         DesiredState desired,
         CompiledState after,
         CompiledState before,
-        IReadOnlySet<ResourceKey> affected
+        IReadOnlySet<ResourceKey> affected,
+        IReadOnlyCollection<NodeIdentity> nodes
     ) =>
         Reserved(after, affected)
-            .Concat(Unresolved(after, affected))
+            .Concat(Unresolved(after, before, affected))
             .Concat(StillNamed(after, before, affected))
-            .Concat(SharedAddresses(desired, affected));
+            .Concat(OutsideGroup(after, before, affected))
+            .Concat(SharedAddresses(desired, after, before, affected, nodes));
 
     /// <summary>The static cluster of our bootstraps, through which a proxy reaches this server: Envoy keeps it and ignores ours without a word.</summary>
     private const string BootstrapCluster = "xds_cluster";
@@ -48,23 +55,109 @@ public static class CrossResourceRules
         );
 
     /// <summary>Names inside messages that no resource has; those of friendly specs are checked as references of the spec.</summary>
-    private static IEnumerable<CrossResourceProblem> Unresolved(CompiledState after, IReadOnlySet<ResourceKey> affected) =>
+    private static IEnumerable<CrossResourceProblem> Unresolved(
+        CompiledState after,
+        CompiledState before,
+        IReadOnlySet<ResourceKey> affected
+    ) =>
         from key in affected
         let compiled = after.Find(key)
         where compiled is { IsRejected: false }
         from reference in compiled.References
-        where after.OwnerOf(new ResourceReference(reference.Type, reference.Name)) is null
+        let target = new ResourceReference(reference.Type, reference.Name)
+        where after.OwnerOf(target) is null
         // The assignment of an upstream whose names are being resolved is on its way.
         where !(key.Kind == ResourceKind.Upstream && reference.Type == ResourceType.Endpoints && reference.Name == key.Name)
+        let isOld = before.OwnerOf(target) is null && before.Find(key) is { IsRejected: false } old && old.References.Contains(reference)
+        let isCluster = reference.Type == ResourceType.Cluster
         select new CrossResourceProblem(
             key,
             new ValidationProblem(
                 reference.Pointer,
                 "reference-not-found",
                 $"There is no {reference.Type.ShortName} resource '{reference.Name}'. Create the object that makes it first, or in the same request to /api/v1/apply."
+                    + (isCluster ? " A cluster of the proxies' own bootstrap is taken with ?validation=warn&reason=…" : ""),
+                isOld ? ProblemSeverity.Warning : ProblemSeverity.Error
             ),
             IsConflict: false
+        )
+        {
+            CanPass = isCluster,
+        };
+
+    /// <summary>Names of resources that not every proxy gets which gets the name.</summary>
+    private static IEnumerable<CrossResourceProblem> OutsideGroup(
+        CompiledState after,
+        CompiledState before,
+        IReadOnlySet<ResourceKey> affected
+    )
+    {
+        foreach (var key in affected)
+        {
+            if (after.Find(key) is not { } compiled)
+            {
+                continue;
+            }
+
+            foreach (var reference in compiled.References.DistinctBy(r => (r.Type, r.Name)))
+            {
+                if (
+                    after.OwnerOf(new ResourceReference(reference.Type, reference.Name)) is { } target
+                    && target != key
+                    && !Covers(after.Find(target)!.NodeGroups, compiled.NodeGroups)
+                )
+                {
+                    yield return Outside(after, before, key, target, key, reference.Pointer);
+                }
+            }
+
+            foreach (var resource in compiled.Resources)
+            {
+                foreach (var referrer in after.Referrers(new ResourceReference(resource.Type, resource.Name)))
+                {
+                    if (!affected.Contains(referrer) && !Covers(compiled.NodeGroups, after.Find(referrer)!.NodeGroups))
+                    {
+                        yield return Outside(after, before, referrer, key, key, "/spec/nodeGroups");
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>Whether everyone in one set of groups is in another; no groups are all proxies.</summary>
+    private static bool Covers(ImmutableArray<string> target, ImmutableArray<string> referrer) =>
+        target.IsEmpty || (!referrer.IsEmpty && referrer.All(target.Contains));
+
+    private static CrossResourceProblem Outside(
+        CompiledState after,
+        CompiledState before,
+        ResourceKey referrer,
+        ResourceKey target,
+        ResourceKey owner,
+        string pointer
+    )
+    {
+        var (from, to) = (after.Find(referrer)!, after.Find(target)!);
+        var isOld =
+            before.Find(referrer) is { } oldFrom
+            && before.Find(target) is { } oldTo
+            && oldFrom.NodeGroups.SequenceEqual(from.NodeGroups)
+            && oldTo.NodeGroups.SequenceEqual(to.NodeGroups)
+            && oldTo.Resources.Any(r => before.Referrers(new ResourceReference(r.Type, r.Name)).Contains(referrer));
+        return new CrossResourceProblem(
+            owner,
+            new ValidationProblem(
+                pointer,
+                "reference-outside-group",
+                $"{referrer} is for {Words(from.NodeGroups)} and names {target}, which is only for {Words(to.NodeGroups)}: the other proxies would look for it in vain. Give {target} no node groups, or all of those of {referrer}; or give {referrer} only groups of {target}.",
+                isOld ? ProblemSeverity.Warning : ProblemSeverity.Error
+            ),
+            IsConflict: owner != referrer
         );
+    }
+
+    private static string Words(ImmutableArray<string> groups) =>
+        groups.IsEmpty ? "all proxies" : (groups.Length == 1 ? "group " : "groups ") + string.Join(", ", groups);
 
     /// <summary>Extensions that an object needs and that connected nodes have not announced: they will refuse it.</summary>
     /// <param name="compiled">The object.</param>
@@ -122,43 +215,83 @@ public static class CrossResourceRules
         );
 
     /// <summary>
-    /// Two listeners on one address: Envoy refuses the second. Only those are compared that can meet on a node, as far as their groups tell.
+    /// Two listeners on one address: Envoy refuses the second. Only those are compared that can meet on a node, as far as their groups and the connected nodes tell.
     /// </summary>
-    private static IEnumerable<CrossResourceProblem> SharedAddresses(DesiredState desired, IReadOnlySet<ResourceKey> affected)
+    private static IEnumerable<CrossResourceProblem> SharedAddresses(
+        DesiredState desired,
+        CompiledState after,
+        CompiledState before,
+        IReadOnlySet<ResourceKey> affected,
+        IReadOnlyCollection<NodeIdentity> nodes
+    )
     {
-        if (!affected.Any(k => k.Kind == ResourceKind.Listener))
+        var subjects = affected.Select(after.Find).Where(c => c is { Addresses.IsEmpty: false }).Select(c => c!).ToList();
+        if (subjects.Count == 0)
         {
             yield break;
         }
 
         var byAddress = desired
             .List(ResourceKind.Listener)
-            .Values.Select(l => (l.Key, Spec: (ListenerSpec)l.Manifest.Spec))
-            .Where(l => !string.IsNullOrEmpty(l.Spec.Address))
-            .ToLookup(l => (l.Spec.Address, l.Spec.Port));
-        foreach (var key in affected.Where(k => k.Kind == ResourceKind.Listener))
+            .Keys.Select(name => new ResourceKey(ResourceKind.Listener, name))
+            .Concat(desired.List(ResourceKind.EnvoyResource).Keys.Select(name => new ResourceKey(ResourceKind.EnvoyResource, name)))
+            .Select(after.Find)
+            .SelectMany(c => (c?.Addresses ?? []).Select(address => (Address: address, Object: c!)))
+            .ToLookup(l => l.Address, l => l.Object);
+        foreach (var subject in subjects)
         {
-            if (desired.Find(key)?.Manifest.Spec is not ListenerSpec { Address: { Length: > 0 } } spec)
+            foreach (var address in subject.Addresses)
             {
-                continue;
-            }
+                foreach (var other in byAddress[address].Where(o => o.Owner != subject.Owner))
+                {
+                    if (Meeting(desired, subject.NodeGroups, other.NodeGroups, nodes) is not { } meeting)
+                    {
+                        continue;
+                    }
 
-            foreach (
-                var other in byAddress[(spec.Address, spec.Port)].Where(o => o.Key != key && CanMeet(o.Spec.NodeGroups, spec.NodeGroups))
-            )
-            {
-                yield return new CrossResourceProblem(
-                    key,
-                    new ValidationProblem(
-                        "/spec/port",
-                        "address-taken",
-                        $"{other.Key} listens on {spec.Address}:{spec.Port} already, and a proxy can get both. Choose another port, or give them node groups that no proxy is in together."
-                    ),
-                    IsConflict: true
-                );
+                    var isOld = Had(before, subject, address) && Had(before, other, address);
+                    yield return new CrossResourceProblem(
+                        subject.Owner,
+                        new ValidationProblem(
+                            subject.Owner.Kind == ResourceKind.Listener ? "/spec/port" : "/spec/resource/address",
+                            "address-taken",
+                            $"{other.Owner} listens on {address} already, and {meeting.Reason}. Choose another port, or give them node groups that no proxy is in together.",
+                            meeting.IsCertain && !isOld ? ProblemSeverity.Error : ProblemSeverity.Warning
+                        ),
+                        IsConflict: true
+                    );
+                }
             }
         }
     }
 
-    private static bool CanMeet(ImmutableArray<string> a, ImmutableArray<string> b) => a.IsEmpty || b.IsEmpty || a.Intersect(b).Any();
+    private static bool Had(CompiledState before, CompiledObject listener, string address) =>
+        before.Find(listener.Owner) is { } old && old.Addresses.Contains(address) && old.NodeGroups.SequenceEqual(listener.NodeGroups);
+
+    /// <summary>Why a proxy can be in two sets of groups at once; null if none can.</summary>
+    private static (string Reason, bool IsCertain)? Meeting(
+        DesiredState desired,
+        ImmutableArray<string> a,
+        ImmutableArray<string> b,
+        IReadOnlyCollection<NodeIdentity> nodes
+    )
+    {
+        if (a.IsEmpty || b.IsEmpty || a.Intersect(b).Any())
+        {
+            return ("a proxy can get both", true);
+        }
+
+        var (ones, others) = (GroupsOf(a), GroupsOf(b));
+        if (nodes.FirstOrDefault(n => ones.Exists(g => g.Matches(n)) && others.Exists(g => g.Matches(n))) is { } node)
+        {
+            return ($"the proxy '{node.Id}' gets both", true);
+        }
+
+        return ones.TrueForAll(one => others.TrueForAll(other => NodeGroupMatcher.IsDisjoint(one, other)))
+            ? null
+            : ("a proxy could be in groups of both, though none that is connected is", false);
+
+        List<NodeGroupSpec> GroupsOf(ImmutableArray<string> names) =>
+            [.. names.Select(n => desired.Find(new ResourceKey(ResourceKind.NodeGroup, n))?.Manifest.Spec).OfType<NodeGroupSpec>()];
+    }
 }

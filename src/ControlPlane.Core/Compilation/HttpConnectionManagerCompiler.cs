@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Listeners;
 using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Validation;
@@ -85,7 +86,13 @@ internal sealed class HttpConnectionManagerCompiler(
             return new RouteConfiguration { Name = name };
         }
         // What is wrong with the table is told at the table.
-        var compiled = RouteTableCompiler.Compile(name, table, new ProblemCollector());
+        var elsewhere = new ProblemCollector();
+        var compiled = RouteTableCompiler.Compile(name, table, elsewhere);
+        if (table.Envoy is { } overlay)
+        {
+            MessagePipeline.Merge(ResourceType.Route, compiled, overlay, elsewhere);
+        }
+
         // Inside a listener Envoy's default is true, and a cluster that is still warming would make it refuse the listener for good.
         compiled.ValidateClusters = false;
         return compiled;

@@ -43,7 +43,8 @@ public static class MessagePipeline
     public static CompiledResource Complete(ResourceType type, string name, IMessage message, string pointer, ProblemCollector problems) =>
         Inspect(type, name, message, new RawPointers(pointer), problems);
 
-    private static bool Merge(ResourceType type, IMessage message, JsonObject overlay, ProblemCollector problems)
+    /// <summary>Merges the raw part of a spec into what the rest of it compiled to; false where it could not be.</summary>
+    internal static bool Merge(ResourceType type, IMessage message, JsonObject overlay, ProblemCollector problems)
     {
         var found = new ProblemCollector();
         var allowed = new JsonObject();

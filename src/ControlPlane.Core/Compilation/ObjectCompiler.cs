@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json.Nodes;
+using ControlPlane.Core.Compilation.Rules;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Listeners;
@@ -79,6 +80,7 @@ internal static class ObjectCompiler
             Resources = compiled is null ? before?.Resources ?? [] : [compiled.Encode(problems.Problems)],
             References = compiled is null ? before?.References ?? [] : compiled.References,
             Extensions = compiled is null ? before?.Extensions ?? [] : compiled.Extensions,
+            Addresses = compiled is null ? before?.Addresses ?? [] : ListenerAddresses.Of(compiled.Message),
             IsRejected = compiled is null,
             Problems = [.. problems.Problems],
         };
@@ -115,13 +117,20 @@ internal static class ObjectCompiler
                 resource,
                 before,
                 found =>
-                    MessagePipeline.Complete(
-                        ResourceType.Cluster,
-                        name,
-                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
-                        spec.Envoy,
-                        found
-                    )
+                {
+                    var all = new ProblemCollector();
+                    var cluster = UpstreamCompiler.CompileCluster(name, spec, isLarge);
+                    var complete = MessagePipeline.Complete(ResourceType.Cluster, name, cluster, spec.Envoy, all);
+                    // The author has said so.
+                    bool IsMeant(ValidationProblem p) =>
+                        spec.Tls is { InsecureSkipVerify: true } && p is { Pointer: "/spec", Code: TlsRules.UnverifiedPeer };
+                    foreach (var problem in all.Problems.Where(p => !IsMeant(p)))
+                    {
+                        found.Add(problem);
+                    }
+
+                    return complete;
+                }
             );
             if (compiled.IsRejected)
             {

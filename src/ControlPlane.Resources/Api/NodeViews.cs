@@ -104,10 +104,11 @@ public sealed record NodeTypeView
     public DateTimeOffset? LastRefusalAt { get; init; }
 }
 
-/// <summary>The proxies that are connected, or were lately.</summary>
+/// <summary>The proxies that are connected to one server, or were lately.</summary>
+/// <param name="Replica">The server that answers: it knows nothing of the proxies of others on the same database.</param>
 /// <param name="Items">The nodes, by id.</param>
 /// <param name="Refused">Attempts that were turned away, for example because the certificate names another node; newest first.</param>
-public sealed record NodeList(ImmutableArray<NodeView> Items, ImmutableArray<RefusedAttempt> Refused);
+public sealed record NodeList(string Replica, ImmutableArray<NodeView> Items, ImmutableArray<RefusedAttempt> Refused);
 
 /// <summary>A proxy that was turned away.</summary>
 /// <param name="Node">The node id that it claimed.</param>

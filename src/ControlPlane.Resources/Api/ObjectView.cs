@@ -66,7 +66,7 @@ public sealed record ObjectMetadata
 /// <summary>What became of an object.</summary>
 public sealed record ObjectStatus
 {
-    /// <summary><c>Accepted</c>: it compiles and is in force. <c>Programmed</c>: the proxies that are to have it acknowledged it.</summary>
+    /// <summary><c>Accepted</c>: it compiles and is in force. <c>Programmed</c>: the proxies that are to have it and are connected to the server that answers acknowledged it.</summary>
     public required ImmutableArray<Condition> Conditions { get; init; }
 
     /// <summary>How far it has got; absent of kinds that proxies do not get.</summary>
@@ -107,9 +107,12 @@ public sealed record Condition(string Type, string Status, string Reason, string
 /// <param name="Version">Digest of its bytes.</param>
 public sealed record ResourceVersion(string Type, string Name, string Version);
 
-/// <summary>Which of the proxies that are to have a change have it.</summary>
+/// <summary>Which of the proxies that are to have a change have it, of those that are connected to the server that answers.</summary>
 public sealed record Propagation
 {
+    /// <summary>The server that answers: it knows nothing of the proxies of others on the same database.</summary>
+    public required string Replica { get; init; }
+
     /// <summary>Number of nodes that acknowledged it, or something newer.</summary>
     public required int Acked { get; init; }
 

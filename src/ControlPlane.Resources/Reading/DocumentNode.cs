@@ -11,7 +11,7 @@ internal abstract class DocumentNode(int line, int column)
 
     public int Column { get; } = column;
 
-    /// <summary>The node's type in the words of a message, for example <c>a number</c>.</summary>
+    /// <summary>The node's type in the words of a message, for example <c>a number</c>. Never its value: it may stand where a secret is meant.</summary>
     public abstract string Noun { get; }
 }
 
@@ -35,8 +35,8 @@ internal sealed class ScalarNode(ScalarKind kind, string text, int line, int col
         Kind switch
         {
             ScalarKind.Null => "null",
-            ScalarKind.Boolean => Text,
-            ScalarKind.Number => "the number " + TextExcerpt.Of(Text),
+            ScalarKind.Boolean => "true or false",
+            ScalarKind.Number => "a number",
             _ => "text",
         };
 }

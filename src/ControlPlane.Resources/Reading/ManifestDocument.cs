@@ -60,6 +60,9 @@ public sealed class ManifestDocument
     /// </summary>
     public long? RestoredFrom { get; internal init; }
 
+    /// <summary>Where values of the stored object were taken in, as JSON pointers. Whoever takes the object sees to it that it shows none of them.</summary>
+    public IReadOnlyList<string> Restored { get; internal init; } = [];
+
     /// <summary>All that is wrong with the object, or worth knowing.</summary>
     public IReadOnlyList<ValidationProblem> Problems { get; }
 

@@ -283,8 +283,10 @@ public static class ManifestReader
         var metadata = ReadMetadata(mapping, context, expected, kind, validate);
         var resourceVersion = ReadResourceVersion(mapping, context);
         var stored = kind is null ? null : find?.Invoke(new ResourceKey(kind.Value, metadata?.Name ?? ""));
-        var isRestored =
-            mayRestore && stored is not null && mapping.Find("spec") is { } given && RedactedValues.Restore(given.Value, stored.Manifest);
+        List<string> restored =
+            mayRestore && stored is not null && mapping.Find("spec") is { } given
+                ? RedactedValues.Restore(given.Value, stored.Manifest)
+                : [];
         var (spec, isWhole) = ReadSpec(mapping, context, kind);
         if (validate && spec is not null && isWhole)
         {
@@ -300,7 +302,8 @@ public static class ManifestReader
             problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
         return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems)
         {
-            RestoredFrom = isRestored ? stored!.Revision : null,
+            RestoredFrom = restored.Count > 0 ? stored!.Revision : null,
+            Restored = restored,
         };
     }
 
@@ -376,6 +379,11 @@ public static class ManifestReader
             {
                 context.MissingMember("metadata", "'metadata' is missing. Give an object with at least a name.");
                 return null;
+            }
+
+            if (validate && ResourceNames.Explain(expected.Value.Kind, expected.Value.Name) is { } fault)
+            {
+                context.Error("invalid-name", fault);
             }
 
             return new ResourceMetadata { Name = expected.Value.Name };

@@ -70,7 +70,7 @@ internal sealed class RawJsonFormat(Type type) : ValueFormat
                 }
 
                 faults = true;
-                context.Error("wrong-type", $"Expected a finite number, found {number.Noun}.");
+                context.Error("wrong-type", "Expected a finite number, found one beyond the range of 64-bit floating point.");
                 return null;
             default:
                 return null;

@@ -1,4 +1,5 @@
 using System.Text;
+using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Reading;
 
@@ -14,16 +15,16 @@ internal static class RedactedValues
     /// <summary>Puts stored values in the place of markers.</summary>
     /// <param name="spec">The spec that was sent; changed in place.</param>
     /// <param name="stored">The object as it is.</param>
-    /// <returns>Whether anything was put in.</returns>
-    public static bool Restore(DocumentNode spec, Manifest stored)
+    /// <returns>Where something was put in, as JSON pointers from the object's root.</returns>
+    public static List<string> Restore(DocumentNode spec, Manifest stored)
     {
-        var restored = false;
+        var restored = new List<string>();
         var json = Encoding.UTF8.GetBytes(CanonicalForm.Write(stored.Spec));
-        Walk(spec, JsonDocumentParser.Parse(json, ReadLimits.Default, new DuplicateKeys()), ref restored);
+        Walk(spec, JsonDocumentParser.Parse(json, ReadLimits.Default, new DuplicateKeys()), "/spec", restored);
         return restored;
     }
 
-    private static void Walk(DocumentNode node, DocumentNode stored, ref bool restored)
+    private static void Walk(DocumentNode node, DocumentNode stored, string pointer, List<string> restored)
     {
         switch (node, stored)
         {
@@ -32,7 +33,10 @@ internal static class RedactedValues
                 {
                     if (counterpart.Find(entries[i].Key) is { } same)
                     {
-                        entries[i] = entries[i] with { Value = Resolve(entries[i].Value, same.Value, ref restored) };
+                        entries[i] = entries[i] with
+                        {
+                            Value = Resolve(entries[i].Value, same.Value, $"{pointer}/{JsonPointer.Escape(entries[i].Key)}", restored),
+                        };
                     }
                 }
 
@@ -40,22 +44,22 @@ internal static class RedactedValues
             case (SequenceNode { Items: var items }, SequenceNode counterpart):
                 for (var i = 0; i < Math.Min(items.Count, counterpart.Items.Count); i++)
                 {
-                    items[i] = Resolve(items[i], counterpart.Items[i], ref restored);
+                    items[i] = Resolve(items[i], counterpart.Items[i], $"{pointer}/{i}", restored);
                 }
 
                 break;
         }
     }
 
-    private static DocumentNode Resolve(DocumentNode node, DocumentNode stored, ref bool restored)
+    private static DocumentNode Resolve(DocumentNode node, DocumentNode stored, string pointer, List<string> restored)
     {
         if (node is ScalarNode { Kind: ScalarKind.Text, Text: CanonicalForm.Redacted })
         {
-            restored = true;
+            restored.Add(pointer);
             return At(stored, node.Line, node.Column);
         }
 
-        Walk(node, stored, ref restored);
+        Walk(node, stored, pointer, restored);
         return node;
     }
 

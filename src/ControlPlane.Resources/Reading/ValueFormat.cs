@@ -44,7 +44,12 @@ internal abstract class ValueFormat
             (ScalarNode { Kind: ScalarKind.Null }, _) => " Leave the member out to have the default.",
             _ => "",
         };
-        context.Error("wrong-type", $"Expected {Expected}, found {node.Noun}.{hint}");
+        // What is no whole number, or out of range, is shown: where a number is expected there is no secret.
+        var found =
+            node is ScalarNode { Kind: ScalarKind.Number } number && (this is WholeNumberFormat or NumberFormat)
+                ? "the number " + TextExcerpt.Of(number.Text)
+                : node.Noun;
+        context.Error("wrong-type", $"Expected {Expected}, found {found}.{hint}");
         value = null;
         return false;
     }

@@ -149,7 +149,10 @@ internal static class EndpointRoutes
         }
 
         var endpoint = ResourceKey.Sub(ResourceKind.Endpoint, name, id[..colon]);
-        if (current.Desired.Find(endpoint) is null && FindStatic(name, endpoint.Id, current) is null)
+        var key = new ResourceKey(ResourceKind.Override, endpoint.Name);
+        var isKnown = current.Desired.Find(endpoint) is not null || FindStatic(name, endpoint.Id, current) is not null;
+        // An order that an earlier version left behind can be taken back without its endpoint.
+        if (!isKnown && (verb != "clear" || current.Desired.Find(key) is null))
         {
             return Problems.NotFound($"{endpoint} does not exist.");
         }
@@ -160,7 +163,6 @@ internal static class EndpointRoutes
             return problem;
         }
 
-        var key = new ResourceKey(ResourceKind.Override, endpoint.Name);
         if (verb == "clear")
         {
             // Without an order the endpoint is as it is asked to be.

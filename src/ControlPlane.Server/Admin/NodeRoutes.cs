@@ -27,6 +27,7 @@ internal static class NodeRoutes
     private static ApiResult<NodeList> List(ConnectedNodes nodes, SnapshotViews views) =>
         new(
             new NodeList(
+                Environment.MachineName,
                 [.. nodes.List().Select(n => ViewOf(n, views))],
                 [
                     .. nodes

@@ -202,8 +202,11 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 "Accepted",
                 "False",
                 "NotCompiled",
-                "The newest state is not in force, the last good one is: "
-                    + string.Join(" ", compiled.Problems.Where(IsError).Select(p => p.Message))
+                (
+                    compiled.Resources.IsEmpty
+                        ? "The newest state is not in force, and this server has had no good one since it started: proxies get nothing of it. "
+                        : "The newest state is not in force, the last good one is: "
+                ) + string.Join(" ", compiled.Problems.Where(IsError).Select(p => p.Message))
             )
             : new Condition("Accepted", "True", "Compiled", "The newest state is in force.");
 
@@ -217,10 +220,11 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         var all = acked + nacked + pending;
         if (all == 0)
         {
-            return new Condition("Programmed", "Unknown", "NoNodes", "No connected node is to have it.");
+            return new Condition("Programmed", "Unknown", "NoNodes", "No node that is connected to this server is to have it.");
         }
 
-        var share = $"{acked} of {all} {(all == 1 ? "node" : "nodes")} acknowledged it.";
+        var share =
+            $"{acked} of {all} {(all == 1 ? "node" : "nodes")} acknowledged it, of those connected to this server ({propagation.Replica}).";
         return propagation switch
         {
             { Nacked.IsEmpty: false } => new Condition(

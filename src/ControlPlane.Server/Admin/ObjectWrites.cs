@@ -187,6 +187,10 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
                     },
                     failed.Current is null ? null : views.WithStatus(failed.Current)
                 );
+            case ChangeOvertaken overtaken:
+                return Problems.Overloaded(
+                    $"Other servers wrote first, {overtaken.Attempts} times in a row. Nothing was written; send the request again."
+                );
             case ConfirmationRequired required:
                 return Problems.ConfirmationRequired(required.Digest, required.Effects);
             default:

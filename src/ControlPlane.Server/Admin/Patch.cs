@@ -4,13 +4,13 @@ using System.Text.Json.Nodes;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
-using Microsoft.AspNetCore.JsonPatch.SystemTextJson;
-using Microsoft.AspNetCore.JsonPatch.SystemTextJson.Exceptions;
-using Microsoft.AspNetCore.JsonPatch.SystemTextJson.Operations;
 
 namespace ControlPlane.Server.Admin;
 
-/// <summary>A patch as it was sent, in either of two formats: merge (RFC 7396), which is taken unless the Content-Type says otherwise, and JSON Patch (RFC 6902).</summary>
+/// <summary>
+/// A patch as it was sent, in either of two formats: merge (RFC 7396), which is taken unless the Content-Type says otherwise, and JSON Patch (RFC 6902). It is
+/// applied to the object as it is shown: it can keep, move along with a list's items and remove what is secret, but not look at it.
+/// </summary>
 internal sealed class Patch
 {
     public const string MergeType = "application/merge-patch+json";
@@ -23,9 +23,9 @@ internal sealed class Patch
     };
 
     private readonly JsonObject? _merge;
-    private readonly JsonPatchDocument? _operations;
+    private readonly JsonPatch? _operations;
 
-    private Patch(JsonObject? merge, JsonPatchDocument? operations) => (_merge, _operations) = (merge, operations);
+    private Patch(JsonObject? merge, JsonPatch? operations) => (_merge, _operations) = (merge, operations);
 
     /// <summary>Reads the patch in a request's body.</summary>
     public static async Task<(Patch? Patch, ProblemResult? Problem)> ReadAsync(HttpContext http)
@@ -39,17 +39,14 @@ internal sealed class Patch
         var body = await RequestBody.ReadBytesAsync(http);
         try
         {
+            var json = JsonNode.Parse(body.Span, documentOptions: DocumentOptions);
             if (mediaType == OperationsType)
             {
-                return
-                    JsonSerializer.Deserialize<JsonPatchDocument>(body.Span, ApiJson.Options) is { } operations
-                    // The library passes over what it does not know.
-                    && operations.Operations.TrueForAll(o => o.OperationType != OperationType.Invalid && o.path is not null)
-                    ? (new Patch(null, operations), null)
-                    : (null, NoOperations());
+                var (operations, fault) = JsonPatch.Read(json);
+                return fault is null ? (new Patch(null, operations), null) : (null, Problems.Syntax(fault));
             }
 
-            return JsonNode.Parse(body.Span, documentOptions: DocumentOptions) is JsonObject merge
+            return json is JsonObject merge
                 ? (new Patch(merge, null), null)
                 : (
                     null,
@@ -60,27 +57,32 @@ internal sealed class Patch
         }
         catch (JsonException e)
         {
-            return (
-                null,
-                mediaType == OperationsType && body.Span.TrimStart(" \t\r\n"u8) is not [(byte)'[', ..] ? NoOperations() : NotJson(e)
-            );
+            return (null, NotJson(e));
         }
     }
 
     /// <summary>Applies the patch to an object.</summary>
     public (ManifestDocument? Document, ProblemResult? Problem) Apply(StoredResource resource)
     {
-        JsonNode patched = JsonNode.Parse(CanonicalForm.Write(resource.Manifest))!;
+        var veiled = VeiledObject.Of(resource.Manifest);
+        JsonNode? patched;
         if (_merge is not null)
         {
-            patched = Merge(patched, _merge)!;
+            patched = Merge(veiled.Json, _merge);
         }
-        else if (ApplyOperations((JsonObject)patched) is { } problem)
+        else
         {
-            return (null, problem);
+            (patched, var problem) = _operations!.Apply(veiled.Json, veiled.Shown);
+            if (problem is not null)
+            {
+                return (null, problem);
+            }
         }
 
-        return RequestBody.ReadPatched(Encoding.UTF8.GetBytes(patched.ToJsonString(ApiJson.Options)), resource);
+        var (secrets, misplaced) = veiled.Unveil(ref patched);
+        return misplaced is null
+            ? RequestBody.ReadPatched(Encoding.UTF8.GetBytes(patched?.ToJsonString(ApiJson.Options) ?? "null"), resource, secrets)
+            : (null, RequestBody.CarriedSecret(misplaced));
     }
 
     /// <summary>RFC 7396, section 2: objects are merged member by member, null removes, anything else replaces.</summary>
@@ -103,36 +105,6 @@ internal sealed class Patch
 
         return result;
     }
-
-    private ProblemResult? ApplyOperations(JsonObject document)
-    {
-        try
-        {
-            _operations!.ApplyTo(document);
-            return null;
-        }
-        catch (JsonPatchException e)
-        {
-            var failed = e.FailedOperation;
-            var index = failed is null ? -1 : _operations!.Operations.FindIndex(o => ReferenceEquals(o, failed));
-            // A test that fails is a precondition that does not hold (RFC 6902, 5). The library's words hold the values, which may be secret.
-            return failed switch
-            {
-                { OperationType: OperationType.Test } => Problems.Conflict(
-                    $"The 'test' of operation {index} does not hold: the value at {failed.path} is another. Nothing was changed."
-                ),
-                null => Problems.Invalid("The patch does not fit the object."),
-                _ => Problems.Invalid(
-                    $"Operation {index} ({failed.op} {failed.path}) does not fit the object: there is no such place in it. What equals a default is left out of an object; 'add' sets it."
-                ),
-            };
-        }
-    }
-
-    private static ProblemResult NoOperations() =>
-        Problems.Syntax(
-            "A JSON patch is a list of operations, for example [{\"op\": \"add\", \"path\": \"/spec/connectTimeout\", \"value\": \"1s\"}]."
-        );
 
     private static ProblemResult NotJson(JsonException e) =>
         Problems.Syntax(

@@ -91,6 +91,7 @@ internal sealed class Propagations(
 
         return new Propagation
         {
+            Replica = Environment.MachineName,
             Acked = byNode.Count(n => n.Value.State == DeliveryState.Acked),
             Nacked = [.. byNode.SelectMany(n => n.Value.Refusals)],
             Pending = [.. byNode.Where(n => n.Value.State == DeliveryState.Pending).Select(n => n.Key)],

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Immutable;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
@@ -83,8 +84,42 @@ internal static class RequestBody
     }
 
     /// <summary>Reads an object from a document that was made here, by a patch: places in it mean nothing to the client.</summary>
-    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(ReadOnlyMemory<byte> json, StoredResource resource) =>
-        CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
+    /// <param name="json">The document.</param>
+    /// <param name="resource">The object that was patched.</param>
+    /// <param name="secrets">Where in the document secrets of the object are.</param>
+    public static (ManifestDocument? Document, ProblemResult? Problem) ReadPatched(
+        ReadOnlyMemory<byte> json,
+        StoredResource resource,
+        IReadOnlyList<string> secrets
+    )
+    {
+        var (document, problem) = CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
+        return problem is null && Shown(document!.Manifest!, secrets) is { } shown ? (null, CarriedSecret(shown)) : (document, problem);
+    }
+
+    /// <summary>The answer to a secret that would turn up where it was not.</summary>
+    public static ProblemResult CarriedSecret(string pointer) =>
+        Problems.Invalid(
+            Count(1),
+            [
+                new Fault(
+                    "redacted-value",
+                    "A secret of the stored object would come to stand here, where it is not meant or would be shown. Give the value itself, or a reference to it.",
+                    Pointer: pointer
+                ),
+            ]
+        );
+
+    private static string? Shown(Manifest manifest, IReadOnlyList<string> secrets)
+    {
+        if (secrets.Count == 0)
+        {
+            return null;
+        }
+
+        var view = Redaction.View(manifest);
+        return secrets.FirstOrDefault(pointer => !VeiledObject.Hides(view, pointer));
+    }
 
     /// <summary>The answer to a media type that holds no objects.</summary>
     public static ProblemResult Unsupported(HttpContext http)
@@ -132,7 +167,9 @@ internal static class RequestBody
 
         if (!input.HasErrors)
         {
-            return ([.. input.Documents], null);
+            return input.Documents.Select(d => Shown(d.Manifest!, d.Restored)).FirstOrDefault(p => p is not null) is { } shown
+                ? ([], CarriedSecret(shown))
+                : ([.. input.Documents], null);
         }
 
         var several = input.Documents.Count > 1;

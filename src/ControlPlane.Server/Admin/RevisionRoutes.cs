@@ -3,6 +3,7 @@ using System.Globalization;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
@@ -131,6 +132,11 @@ internal static class RevisionRoutes
         var kinds = Query.Kinds.Of(http);
         var desired = current.Desired;
         var then = target.Documents.Where(d => ResourceKindFilter.Allows(kinds, d.Key.Kind)).ToDictionary(d => d.Key);
+        foreach (var order in then.Keys.Where(k => k.Kind == ResourceKind.Override && IsOrphan(k)).ToList())
+        {
+            then.Remove(order);
+        }
+
         var changes = new List<ObjectChange>();
         foreach (var document in then.Values)
         {
@@ -149,6 +155,12 @@ internal static class RevisionRoutes
         }
 
         return await writes.RunManyAsync(http, changes, reason: $"rollback to revision {number}");
+
+        // Earlier versions kept orders whose endpoint was gone.
+        bool IsOrphan(ResourceKey order) =>
+            target.Documents.All(d => d.Key != order with { Kind = ResourceKind.Endpoint })
+            && target.Documents.FirstOrDefault(d => d.Key == new ResourceKey(ResourceKind.Upstream, order.Parent)) is { } upstream
+            && ObjectViews.ResourceOf(upstream).Manifest.Spec is UpstreamSpec { Endpoints.Source: EndpointSource.Registration };
 
         bool IsDeleted(ResourceKey upstream) => ResourceKindFilter.Allows(kinds, upstream.Kind) && !then.ContainsKey(upstream);
     }

@@ -1,10 +1,12 @@
 using System.Buffers;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using Envoy.Service.Discovery.V3;
 using Google.Protobuf;
 using Google.Protobuf.WellKnownTypes;
+using Microsoft.AspNetCore.Http.Features;
 using ResourceName = ControlPlane.Core.Snapshots.ResourceName;
 
 namespace ControlPlane.Server.Discovery;
@@ -27,7 +29,7 @@ internal static class PollingDiscovery
         ("extension_configs", ResourceType.ExtensionConfig),
     ];
 
-    // Envoy's own node and error texts hold Any messages and fields of newer versions, none of which matter here.
+    // Nodes and error texts hold fields of newer versions, none of which matter here.
     private static readonly JsonParser Parser = new(JsonParser.Settings.Default.WithIgnoreUnknownFields(true));
 
     public static void Map(IEndpointRouteBuilder endpoints)
@@ -42,13 +44,25 @@ internal static class PollingDiscovery
     {
         DiscoveryRequest request;
         NodeIdentity node;
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } bodySize)
+        {
+            bodySize.MaxRequestBodySize = server.Options.MaxRequestBytes;
+        }
+
         try
         {
-            using var body = new StreamReader(context.Request.Body);
-            request = Parser.Parse<DiscoveryRequest>(await body.ReadToEndAsync(context.RequestAborted));
+            var body = await JsonNode.ParseAsync(context.Request.Body, cancellationToken: context.RequestAborted);
+            request = Parser.Parse<DiscoveryRequest>(WithoutDetails(body).ToJsonString());
             node = NodeReader.Read(new ReadOnlySequence<byte>((request.Node ?? new()).ToByteArray()));
         }
-        catch (Exception e) when (e is InvalidProtocolBufferException or InvalidJsonException or InvalidDataException)
+        catch (BadHttpRequestException e) when (e.StatusCode == StatusCodes.Status413PayloadTooLarge)
+        {
+            return Results.Problem(
+                $"The body is larger than {server.Options.MaxRequestBytes} bytes. Ask for fewer names at once.",
+                statusCode: StatusCodes.Status413PayloadTooLarge
+            );
+        }
+        catch (Exception e) when (e is InvalidProtocolBufferException or JsonException or InvalidDataException)
         {
             return Results.Problem($"The body is not a DiscoveryRequest in JSON: {e.Message}", statusCode: StatusCodes.Status400BadRequest);
         }
@@ -89,6 +103,18 @@ internal static class PollingDiscovery
         JsonObject json = ProtoJsonWriter.Write(response, redact: false);
         PolledSources.Replace(json["resources"]);
         return Results.Text(json.ToJsonString(), "application/json");
+    }
+
+    /// <summary>The details of an error are packed messages of any type, which the parser would have to know; nobody here reads them.</summary>
+    private static JsonObject WithoutDetails(JsonNode? json)
+    {
+        var request = json as JsonObject ?? throw new InvalidDataException("It is no object.");
+        foreach (var name in (ReadOnlySpan<string>)["errorDetail", "error_detail"])
+        {
+            (request[name] as JsonObject)?.Remove("details");
+        }
+
+        return request;
     }
 
     /// <summary>What the names mean: as in state of the world, no names are everything of CDS and LDS and nothing of the other types.</summary>

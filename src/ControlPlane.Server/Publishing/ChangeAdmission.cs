@@ -11,8 +11,11 @@ namespace ControlPlane.Server.Publishing;
 /// </summary>
 internal sealed class ChangeAdmission : IDisposable
 {
-    /// <summary>How often a change is worked out anew because another server wrote first, before it is given up.</summary>
-    private const int Attempts = 8;
+    /// <summary>How long a change is worked out anew because other servers write first, before it is given up. Less than a request may take.</summary>
+    private static readonly TimeSpan MaxContention = TimeSpan.FromSeconds(30);
+
+    /// <summary>Longest pause between two attempts: servers that write at once must not go on in step.</summary>
+    private const int MaxPauseMilliseconds = 50;
 
     private readonly IDesiredStateStore _store;
     private readonly CurrentState _current;
@@ -55,6 +58,7 @@ internal sealed class ChangeAdmission : IDisposable
         try
         {
             using var span = Tracing.StartApply(request.Changes.Count);
+            var since = _time.GetTimestamp();
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
@@ -71,14 +75,15 @@ internal sealed class ChangeAdmission : IDisposable
                     return plan.Outcome;
                 }
 
-                if (attempt == Attempts)
+                if (_time.GetElapsedTime(since) > MaxContention)
                 {
-                    throw new StoreUnavailableException(
-                        "Other servers wrote first, several times in a row. Nothing was written; try again."
-                    );
+                    return new ChangeOvertaken(attempt);
                 }
 
                 await _publisher.CatchUpAsync(cancellationToken);
+                // Another server is as likely to be first the next time; the more often it was, the longer it is left alone.
+                var pause = Random.Shared.Next(Math.Min(attempt, MaxPauseMilliseconds));
+                await Task.Delay(TimeSpan.FromMilliseconds(pause), _time, cancellationToken);
             }
         }
         finally

@@ -213,17 +213,39 @@ internal sealed class ChangePlan
         }
 
         Written = written.ToImmutable();
-        Deleted = deleted.ToImmutable();
-        if (!Written.IsEmpty || !Deleted.IsEmpty)
+        Conclude();
+        var touched = Written
+            .Select(w => w.Resource.Key)
+            .Where(k => k.Kind == ResourceKind.Upstream)
+            .Concat(Deleted.Select(d => d.Key).Where(k => k.Kind == ResourceKind.Endpoint));
+        deleted.AddRange(touched.Select(k => k.Parent).Distinct().SelectMany(Orphans));
+        if (deleted.Count > Deleted.Length)
         {
-            After = After with
-            {
-                Desired = _before.Desired.Apply(revision, [.. Written.Select(w => w.Resource)], [.. Deleted.Select(d => d.Key)]),
-            };
+            Conclude();
         }
 
         return results.MoveToImmutable();
+
+        void Conclude()
+        {
+            Deleted = deleted.ToImmutable();
+            if (!Written.IsEmpty || !Deleted.IsEmpty)
+            {
+                After = After with
+                {
+                    Desired = _before.Desired.Apply(revision, [.. Written.Select(w => w.Resource)], [.. Deleted.Select(d => d.Key)]),
+                };
+            }
+        }
     }
+
+    /// <summary>The orders about endpoints that an upstream no longer has: they go with them. One that the request writes is told as a fault.</summary>
+    private IEnumerable<StoredResource> Orphans(string upstream) =>
+        After.Desired.Find(new ResourceKey(ResourceKind.Upstream, upstream))?.Manifest.Spec is UpstreamSpec spec
+            ? After
+                .Desired.Children(ResourceKind.Override, upstream)
+                .Values.Where(o => !_indexes.ContainsKey(o.Key) && !HasEndpoint(o.Key, spec))
+            : [];
 
     private void CheckReferences()
     {
@@ -374,7 +396,7 @@ internal sealed class ChangePlan
 
             Take(IndexOf(key), CrossResourceRules.MissingExtensions(compiled, _nodes));
 
-            // A fault of an object that is not in the request was caused by one that is: it is told on the first, with its name.
+            // A fault of an object that is not in the request is told on the first that can have caused it, with its name.
             var index = IndexOf(key);
             foreach (var problem in compiled.Problems)
             {
@@ -385,7 +407,8 @@ internal sealed class ChangePlan
                         Pointer = "",
                         Message = $"{key}{problem.Pointer}: {problem.Message}",
                     };
-                Take(index, [told], canPass: !compiled.IsRejected);
+                var passes = IsOld(key, problem) || (!compiled.IsRejected && MayPass(key, problem));
+                Take(index, [passes ? told with { Severity = ProblemSeverity.Warning } : told]);
             }
 
             foreach (var resource in compiled.Resources)
@@ -403,12 +426,12 @@ internal sealed class ChangePlan
             }
         }
 
-        foreach (var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Compiled, affected))
+        foreach (var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Compiled, affected, _nodes))
         {
             var index = IndexOf(problem.Owner);
-            if (problem.Problem.Severity == ProblemSeverity.Warning)
+            if (problem.Problem.Severity == ProblemSeverity.Warning || (problem.CanPass && MayPass(problem.Owner, problem.Problem)))
             {
-                _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem));
+                _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem with { Severity = ProblemSeverity.Warning }));
             }
             else
             {
@@ -493,8 +516,7 @@ internal sealed class ChangePlan
     /// <summary>Sorts problems into faults and warnings.</summary>
     /// <param name="index">The change that they are of.</param>
     /// <param name="problems">The problems.</param>
-    /// <param name="canPass">Whether there is something to send for all that is wrong, so that <c>?validation=warn</c> means something.</param>
-    private void Take(int index, IEnumerable<ValidationProblem> problems, bool canPass = false)
+    private void Take(int index, IEnumerable<ValidationProblem> problems)
     {
         var key = _request.Changes[index].Key;
         foreach (var problem in problems)
@@ -507,10 +529,6 @@ internal sealed class ChangePlan
                     _warnings.Add(new ObjectProblem(index, key, problem));
                 }
             }
-            else if (canPass && _request.ValidationWarn && IsEnvoyRule(key, problem))
-            {
-                _warnings.Add(new ObjectProblem(index, key, problem with { Severity = ProblemSeverity.Warning }));
-            }
             else
             {
                 _problems.Add(new ObjectProblem(index, key, problem));
@@ -518,10 +536,23 @@ internal sealed class ChangePlan
         }
     }
 
-    /// <summary>What <c>?validation=warn</c> may let past: Envoy's own rules on a raw resource or an overlay, never ours.</summary>
-    private static bool IsEnvoyRule(ResourceKey key, ValidationProblem problem) =>
-        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
-        || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal);
+    /// <summary>Whether a fault was there before and the request does not touch its object's spec: what was let past once keeps nothing else out.</summary>
+    private bool IsOld(ResourceKey key, ValidationProblem problem) =>
+        _before.Compiled.Find(key) is { } old
+        && old.Problems.Contains(problem)
+        && After.Desired.Find(key)?.Generation == _before.Desired.Find(key)?.Generation;
+
+    /// <summary>
+    /// What <c>?validation=warn</c> may let past: Envoy's own rules on a raw resource or an overlay, never ours. An object that is not in the request is affected by
+    /// one that is, whose own faults are told there.
+    /// </summary>
+    private bool MayPass(ResourceKey key, ValidationProblem problem) =>
+        _request.ValidationWarn
+        && (
+            !_indexes.ContainsKey(key)
+            || (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
+            || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal)
+        );
 
     private void Fault(int index, string pointer, string code, string message) =>
         _problems.Add(new ObjectProblem(index, _request.Changes[index].Key, new ValidationProblem(pointer, code, message)));

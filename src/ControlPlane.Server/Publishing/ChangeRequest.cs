@@ -95,6 +95,10 @@ public sealed record PreconditionFailed(ResourceKey Key, long Expected, StoredRe
 /// <summary>An object to delete does not exist: 404.</summary>
 public sealed record ObjectNotFound(ResourceKey Key) : ChangeOutcome;
 
+/// <summary>Other servers wrote first, each time for many seconds; nothing was written.</summary>
+/// <param name="Attempts">How often the change was worked out anew.</param>
+public sealed record ChangeOvertaken(int Attempts) : ChangeOutcome;
+
 /// <summary>
 /// The change would do harm that is seldom meant: a non-empty upstream to zero endpoints, or more than half of the upstreams deleted. It is done if the request is
 /// repeated with <see cref="ChangeRequest.Confirm"/> = <paramref name="Digest"/>, as long as the effect is still the same.

@@ -541,6 +541,10 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     )]
     private static partial void LogLoadedLastGood(ILogger logger, int objects, long revision);
 
-    [LoggerMessage(1004, LogLevel.Error, "{Object} does not compile and is not in force; its last good state is: {Problems}")]
+    [LoggerMessage(
+        1004,
+        LogLevel.Error,
+        "{Object} does not compile and is not in force; its last good state is, if this server has had one: {Problems}"
+    )]
     private static partial void LogNotInForce(ILogger logger, string @object, string problems);
 }

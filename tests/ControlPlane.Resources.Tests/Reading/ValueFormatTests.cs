@@ -217,7 +217,7 @@ public sealed class ValueFormatTests
     }
 
     [Theory]
-    [InlineData("name", "5", "wrong-type", "Expected text, found the number 5. Put it in quotes.")]
+    [InlineData("name", "5", "wrong-type", "Expected text, found a number. Put it in quotes.")]
     [InlineData("flag", "no", "wrong-type", "Expected true or false, found text.")]
     [InlineData("port", "1.5", "wrong-type", "Expected a whole number from -2147483648 to 2147483647, found the number 1.5.")]
     [InlineData("port", "2147483648", "wrong-type", "found the number 2147483648")]

@@ -463,6 +463,30 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         var answer = await api.PutAsync("/api/v1/upstreams/waited?wait=acked&timeout=20s", Bodies.Upstream());
 
         Assert.Equal(201, answer.Status);
-        Assert.Equal("""{"acked":0,"nacked":[],"pending":[],"offline":[]}""", answer.Json["propagation"]!.ToJsonString());
+        Assert.Equal(
+            $$"""{"replica":"{{Environment.MachineName}}","acked":0,"nacked":[],"pending":[],"offline":[]}""",
+            answer.Json["propagation"]!.ToJsonString()
+        );
+    }
+
+    [Theory]
+    [InlineData("upstreams/%FF")]
+    [InlineData("upstreams/a%20b")]
+    [InlineData("upstreams/a%2Fb")]
+    [InlineData("upstreams/%C3%BC")]
+    [InlineData("nodegroups/a,b")]
+    [InlineData("upstreams/rule/endpoints/a%20b")]
+    public async Task A_name_in_the_url_is_held_to_the_rule_of_names(string path)
+    {
+        await api.PutAsync("/api/v1/upstreams/rule", Bodies.Registering);
+        var body =
+            path.StartsWith("nodegroups", StringComparison.Ordinal) ? """{"spec": {"selectors": [{"ids": ["a"]}]}}"""
+            : path.Contains("endpoints", StringComparison.Ordinal) ? Bodies.Endpoint()
+            : Bodies.Upstream();
+
+        var fault = Assert.Single((await api.PutAsync("/api/v1/" + path, body)).Is(422, "invalid").Errors!.Value);
+
+        Assert.Equal("invalid-name", fault.Code);
+        Assert.Contains("letters, digits and - _", fault.Message, StringComparison.Ordinal);
     }
 }

@@ -143,4 +143,17 @@ public sealed class SecretViewTests(AdminFixture api) : IClassFixture<AdminFixtu
         answer.Is(409, "conflict");
         Assert.DoesNotContain("guess-me", answer.Text, StringComparison.Ordinal);
     }
+
+    [Theory]
+    [InlineData("""{"spec": {"generic": {"inline": 987654321}}}""")]
+    [InlineData("""{"spec": {"generic": 987654321}}""")]
+    [InlineData("""{"spec": {"sessionTicketKeys": 987654321}}""")]
+    [InlineData("""{"spec": {"envoy": 987654321}}""")]
+    [InlineData("""{"spec": {"envoy": {"genericSecret": {"secret": {"inlineString": 987654321}}}}}""")]
+    public async Task A_number_in_the_place_of_a_secret_is_refused_and_not_repeated(string body)
+    {
+        var answer = await api.PutAsync("/api/v1/secrets/number", body);
+        answer.Is(422, "invalid");
+        Assert.DoesNotContain("987654321", answer.Text, StringComparison.Ordinal);
+    }
 }

@@ -11,6 +11,7 @@ using Envoy.Service.Status.V3;
 using Grpc.Core;
 using Grpc.Health.V1;
 using Grpc.Reflection.V1Alpha;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
 using static ControlPlane.Core.Snapshots.ResourceType;
 
 namespace ControlPlane.Server.Tests.Discovery;
@@ -162,6 +163,41 @@ public sealed class OtherServicesTests
         var services = call.ResponseStream.Current.ListServicesResponse.Service.Select(service => service.Name).ToList();
         Assert.Contains(XdsClient.Ads, services);
         Assert.Contains("envoy.service.status.v3.ClientStatusDiscoveryService", services);
+    }
+
+    [Theory]
+    [InlineData("1.1")]
+    [InlineData("2.0")]
+    public async Task A_polled_request_larger_than_a_grpc_message_may_be_is_refused(string version)
+    {
+        await using var server = await DiscoveryTestServer.StartAsync(
+            o => o.MaxRequestBytes = 10_000,
+            listen: l => l.Protocols = version == "1.1" ? HttpProtocols.Http1 : HttpProtocols.Http2
+        );
+        using var http = Http(server);
+        http.DefaultRequestVersion = Version.Parse(version);
+        var names = string.Join(',', Enumerable.Repeat("\"name\"", 2_000));
+
+        var (status, _) = await PostAsync(http, "clusters", $$"""{"node": {"id": "n", "cluster": "all"}, "resource_names": [{{names}}]}""");
+
+        Assert.Equal(HttpStatusCode.RequestEntityTooLarge, status);
+    }
+
+    [Theory]
+    [InlineData("error_detail")]
+    [InlineData("errorDetail")]
+    public async Task Packed_details_of_an_error_do_not_matter(string name)
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        using var http = Http(server);
+
+        var (status, _) = await PostAsync(
+            http,
+            "clusters",
+            $$"""{"node": {"id": "n", "cluster": "all"}, "{{name}}": {"code": 3, "message": "no", "details": [{"@type": "type.googleapis.com/example.Nothing", "a": 1}]} }"""
+        );
+
+        Assert.Contains(status, (HttpStatusCode[])[HttpStatusCode.OK, HttpStatusCode.NotModified]);
     }
 
     private static HttpClient Http(DiscoveryTestServer server) =>

@@ -8,6 +8,9 @@ namespace ControlPlane.Core.Compilation.Rules;
 /// <summary>Certificates, keys and what is verified with them. Files and variables of the proxy cannot be looked into from here. No message ever holds a key.</summary>
 internal static class TlsRules
 {
+    /// <summary>The code of a client that would trust any server.</summary>
+    public const string UnverifiedPeer = "peer-unverified";
+
     private const int MinRsaBits = 2048;
 
     public static IEnumerable<MessageRule> All() =>
@@ -18,6 +21,15 @@ internal static class TlsRules
             On<UpstreamTlsContext>(
                 (m, path) =>
                 {
+                    if (!IsVerified(m.CommonTlsContext))
+                    {
+                        path.Warning(
+                            "/commonTlsContext",
+                            UnverifiedPeer,
+                            "Nothing says which certificates to trust, and Envoy then trusts every one. Give a validation context with trustedCa or a secret, or say trustChainVerification: ACCEPT_UNTRUSTED there if that is meant."
+                        );
+                    }
+
                     if (m.CommonTlsContext?.TlsCertificates.Count + m.CommonTlsContext?.TlsCertificateSdsSecretConfigs.Count > 1)
                     {
                         path.Error("/commonTlsContext", "client-certificates", "A client has one certificate. Keep one.");
@@ -39,6 +51,32 @@ internal static class TlsRules
                 }
             ),
         ];
+
+    /// <summary>Whether a client verifies whom it speaks to, or says that it does not want to.</summary>
+    private static bool IsVerified(CommonTlsContext? common) =>
+        common?.ValidationContextTypeCase switch
+        {
+            null or CommonTlsContext.ValidationContextTypeOneofCase.None => false,
+            CommonTlsContext.ValidationContextTypeOneofCase.ValidationContext => IsVerified(common.ValidationContext),
+            CommonTlsContext.ValidationContextTypeOneofCase.CombinedValidationContext => common
+                .CombinedValidationContext
+                .ValidationContextSdsSecretConfig
+                is not null
+                || IsVerified(common.CombinedValidationContext.DefaultValidationContext),
+            _ => true,
+        };
+
+    // Envoy does not implement system_root_certs.
+    private static bool IsVerified(CertificateValidationContext? context) =>
+        context is not null
+        && (
+            context.TrustedCa is not null
+            || context.CaCertificateProviderInstance is not null
+            || context.VerifyCertificateHash.Count > 0
+            || context.VerifyCertificateSpki.Count > 0
+            || context.CustomValidatorConfig is not null
+            || context.TrustChainVerification == CertificateValidationContext.Types.TrustChainVerification.AcceptUntrusted
+        );
 
     private static void CheckServer(DownstreamTlsContext context, MessagePath path)
     {
