@@ -899,7 +899,15 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     private ImmutableArray<string> Refuse(SentResponse response, string rawText, string text, ResourceSet set, DateTimeOffset now)
     {
         var items = response.Items();
-        var suspects = items.FindAll(item => item.IsUnproven && IsSame(set.Find(item.Name), item.Content) && !IsParked(item));
+        // What was sent again since is judged by the answer to that: the client may hold another content of it by then.
+        var sentSince = _unanswered
+            .Where(later => later.Nonce > response.Nonce)
+            .SelectMany(later => later.Items())
+            .Select(item => item.Name)
+            .ToHashSet(StringComparer.Ordinal);
+        var suspects = items.FindAll(item =>
+            item.IsUnproven && IsSame(set.Find(item.Name), item.Content) && !IsParked(item) && !sentSince.Contains(item.Name)
+        );
         var names = suspects.ConvertAll(item => item.Name);
         // One suspect is guilty only if nothing else was in the response: what has been replaced since may have been the bad one.
         var blamed = items.Count(item => item.IsUnproven) == 1 ? names : RefusalText.NamesIn(rawText, names);
@@ -927,7 +935,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
 
             // What only took something away is not repeated for its own sake, or a client that refuses it would be sent it for ever.
-            if ((item.IsUnproven || suspects.Count > 0) && IsSubscribed(item.Name) && IsSame(SentFor(item.Name), item.Content))
+            if (
+                (item.IsUnproven || suspects.Count > 0)
+                && IsSubscribed(item.Name)
+                && !sentSince.Contains(item.Name)
+                && IsSame(SentFor(item.Name), item.Content)
+            )
             {
                 SetSent(item.Name, item.Before, Wildcard ? _base : set);
                 if (blamed.Count > 0)

@@ -42,16 +42,27 @@ internal sealed class ProbeConnection : IDisposable
     /// <exception cref="SocketException">This machine gives no socket.</exception>
     public static ProbeConnection To(EndPoint target) =>
         new(
-            target is UnixDomainSocketEndPoint
+            target is UnixSocketEndPoint
                 ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
-                : new Socket(target.AddressFamily, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true }
+                : new Socket(target.AddressFamily, SocketType.Stream, ProtocolType.Tcp)
         );
 
     /// <summary>Connects, and shakes hands where TLS is wanted.</summary>
+    /// <param name="target">Where to.</param>
+    /// <param name="tls">How to shake hands; null for plaintext.</param>
+    /// <param name="isTalkative">Whether more than one piece will be sent.</param>
+    /// <param name="operation">For the socket.</param>
+    /// <param name="time">The clock that certificates are judged by.</param>
     /// <returns>Why not; null if it is done.</returns>
-    public async ValueTask<ProbeOutcome?> OpenAsync(EndPoint target, ProbeTls? tls, SocketOperation operation, TimeProvider time)
+    public async ValueTask<ProbeOutcome?> OpenAsync(
+        EndPoint target,
+        ProbeTls? tls,
+        bool isTalkative,
+        SocketOperation operation,
+        TimeProvider time
+    )
     {
-        var connecting = operation.ConnectAsync(_socket, target);
+        var connecting = operation.ConnectAsync(_socket, target is UnixSocketEndPoint unix ? new UnixDomainSocketEndPoint(unix.Path) : target);
         var atOnce = connecting.IsCompleted;
         var error = await connecting;
         if (error != SocketError.Success)
@@ -59,6 +70,11 @@ internal sealed class ProbeConnection : IDisposable
             return Overdue() ?? ProbeOutcome.OfConnect(error, atOnce);
         }
         _isConnected = true;
+        if (target is IPEndPoint && (tls is not null || isTalkative))
+        {
+            // Who writes several times must not wait for acknowledgements in between.
+            _socket.NoDelay = true;
+        }
         return tls is null ? null : await ShakeHandsAsync(tls, time);
     }
 

@@ -4,13 +4,13 @@ using ControlPlane.Core.Health;
 namespace ControlPlane.Server.HealthIntake.Probing;
 
 /// <summary>
-/// Probes endpoints by the ten thousand, each at its own times, and tells what came of it. One tick every ten milliseconds begins what is due and ends what takes too long; the
+/// Probes endpoints by the ten thousand, each at its own times, and tells what came of it. One tick every twenty milliseconds begins what is due and ends what takes too long; the
 /// rest happens when the kernel has news. Knows nothing of verdicts.
 /// </summary>
 internal sealed partial class ProbeEngine : IAsyncDisposable
 {
     /// <summary>Time between two ticks.</summary>
-    public static readonly TimeSpan TickTime = TimeSpan.FromMilliseconds(10);
+    public static readonly TimeSpan TickTime = TimeSpan.FromMilliseconds(20);
 
     /// <summary>A tick that comes so late says that this process, not the endpoints, was away (section 4.2 of the health model).</summary>
     internal static readonly TimeSpan LateTick = TimeSpan.FromMilliseconds(250);
@@ -24,7 +24,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
     private static readonly TimeSpan NewIsUrgentFor = TimeSpan.FromSeconds(60);
 
     /// <summary>Probes that one tick begins. A burst (ten thousand new endpoints) then takes half a second, and ticks stay in time.</summary>
-    private const int MaxStarts = 200;
+    private const int MaxStarts = 400;
 
     /// <summary>Intervals are shortened by up to this share, never lengthened: what is said about detection times holds.</summary>
     private const double Jitter = 0.1;

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Core.Health;
+using ControlPlane.Resources.Upstreams;
 
 namespace ControlPlane.Server.HealthIntake.Probing;
 
@@ -98,7 +99,14 @@ internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, 
             return ProbeOutcome.OfConnect(e.SocketErrorCode, atOnce: true);
         }
         target.Use(connection);
-        var answer = await connection.OpenAsync(probe.Target, probe.Tls, workspace.Operation, time) is { } notOpened
+        var answer = await connection.OpenAsync(
+            probe.Target,
+            probe.Tls,
+            isTalkative: probe is GrpcProbe or HttpProbe { Codec: CheckCodec.Http2 },
+            workspace.Operation,
+            time
+        )
+            is { } notOpened
             ? new Answer(notOpened, IsUnanswered: true, CanContinue: false)
             : await AskAsync(connection, probe);
         Leave(connection, probe, index, answer);
@@ -122,7 +130,7 @@ internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, 
     {
         switch (probe)
         {
-            case HttpProbe { Codec: Resources.Upstreams.CheckCodec.Http1 } http:
+            case HttpProbe { Codec: CheckCodec.Http1 } http:
                 var outcome = await Http1Check.RunAsync(connection, http, workspace);
                 return new Answer(outcome, workspace.Response.IsUntouched, workspace.Response is { IsComplete: true, KeepsAlive: true });
             case TcpProbe tcp:
