@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using System.Net;
-using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
@@ -126,7 +125,7 @@ public static class ProbeCompiler
         if (NetworkAddress.IsUnix(address.Address))
         {
             var path = address.Address[NetworkAddress.UnixPrefix.Length..];
-            return new UnixDomainSocketEndPoint(path.StartsWith('@') ? "\0" + path[1..] : path);
+            return new UnixSocketEndPoint(path.StartsWith('@') ? "\0" + path[1..] : path);
         }
         var ip = IPAddress.Parse(address.Address);
         return new IPEndPoint(ip.IsIPv4MappedToIPv6 ? ip.MapToIPv4() : ip, endpoint.HealthCheck?.Port ?? check.Port ?? address.Port);

@@ -42,7 +42,7 @@ internal sealed class ProbeConnection : IDisposable
     /// <exception cref="SocketException">This machine gives no socket.</exception>
     public static ProbeConnection To(EndPoint target) =>
         new(
-            target is UnixDomainSocketEndPoint
+            target is UnixSocketEndPoint
                 ? new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified)
                 : new Socket(target.AddressFamily, SocketType.Stream, ProtocolType.Tcp)
         );
@@ -62,7 +62,7 @@ internal sealed class ProbeConnection : IDisposable
         TimeProvider time
     )
     {
-        var connecting = operation.ConnectAsync(_socket, target);
+        var connecting = operation.ConnectAsync(_socket, target is UnixSocketEndPoint unix ? new UnixDomainSocketEndPoint(unix.Path) : target);
         var atOnce = connecting.IsCompleted;
         var error = await connecting;
         if (error != SocketError.Success)

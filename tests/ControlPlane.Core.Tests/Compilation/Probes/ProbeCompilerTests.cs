@@ -160,7 +160,7 @@ public sealed class ProbeCompilerTests
     public void Unix_sockets_are_targets_like_others(string address, string shown)
     {
         var plan = Compile(Upstream(Http), new ProbeTargetPolicy(AllowsLocal: true), new EndpointSpec { Address = address });
-        var target = Assert.IsType<UnixDomainSocketEndPoint>(plan.Endpoints.Single().Ways.Single().Probes.Single().Target);
+        var target = Assert.IsType<UnixSocketEndPoint>(plan.Endpoints.Single().Ways.Single().Probes.Single().Target);
         Assert.Equal(shown, target.ToString());
     }
 

@@ -41,7 +41,7 @@ public sealed class ProbeTargetPolicyTests
     [Fact]
     public void A_unix_socket_is_local()
     {
-        var target = new UnixDomainSocketEndPoint("/run/app.sock");
+        var target = new UnixSocketEndPoint("/run/app.sock");
         Assert.NotNull(new ProbeTargetPolicy(AllowsLocal: false).Refusal(target));
         Assert.Null(new ProbeTargetPolicy(AllowsLocal: true).Refusal(target));
     }

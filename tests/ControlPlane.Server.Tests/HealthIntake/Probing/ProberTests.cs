@@ -1,114 +1,214 @@
-using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
+using ControlPlane.Server.Tests.Security;
 using ControlPlane.TestKit;
 
 namespace ControlPlane.Server.Tests.HealthIntake.Probing;
 
-/// <summary>The whole way: an upstream in the API, real probes of real backends, a verdict with its reason.</summary>
-public sealed class ProberTests
+/// <summary>The server as an observer, on real sockets and a real clock: from a backend that fails to what proxies get.</summary>
+public sealed class ProberTests : IDisposable
 {
-    private const string Fast = """{"interval": "500ms", "edgeInterval": "200ms", "timeout": "1s", "http": {"path": "/ready"}}""";
+    private const string Name = "shop.example.com";
+
+    private static readonly ResourceKey Upstream = new(ResourceKind.Upstream, "cart");
+    private static readonly ResourceKey Ca = new(ResourceKind.Secret, "root");
+
+    private readonly TestCertificates _authority = new();
+
+    public void Dispose() => _authority.Dispose();
 
     [Fact]
-    public async Task A_backend_that_stops_listening_is_down_and_comes_back_when_it_listens_again()
+    public async Task T1_T49_A_backend_that_stops_listening_is_unhealthy_and_the_reason_is_said()
     {
+        using var backends = new Listeners(3);
         await using var host = await ControlPlaneHost.StartAsync();
-        await using var first = await TestBackend.StartAsync("first");
-        await using var second = await TestBackend.StartAsync("second");
-        var third = await TestBackend.StartAsync("third");
-        var port = third.Port;
-        await PutAsync(host, Fast, first.Port, second.Port, port);
-        await StateAsync(host, port, "UP");
+        await host.Client.PutAsync(Upstream, Spec(backends.Ports));
+        await UntilAsync(host, h => h.Endpoints.All(e => e.State == "UP"));
 
-        await third.DisposeAsync();
-        var down = await StateAsync(host, port, "DOWN");
-        var evidence = Assert.Single(down.Active.Evidence);
-        Assert.Equal(
-            ("prober", "FAIL", "refused", "connection refused"),
-            (evidence.Author, evidence.Verdict, evidence.Class, evidence.Text)
-        );
-        Assert.Equal("UNHEALTHY", down.Status);
+        backends.Stop(1);
+        var health = await UntilAsync(host, h => h.Endpoints[1].Status == "UNHEALTHY");
 
-        await using var again = await TestBackend.StartAsync("third", port: port);
-        await StateAsync(host, port, "PROBATION");
+        Assert.Matches("UNHEALTHY since .*: one observer .*\\(connection refused.*\\(rule 5", health.Endpoints[1].Sentence);
+        Assert.Equal(["HEALTHY", "UNHEALTHY", "HEALTHY"], health.Endpoints.Select(e => e.Status));
     }
 
     [Fact]
-    public async Task A_changed_check_is_the_one_that_counts()
+    public async Task T2_A_backend_that_swallows_connections_is_unhealthy_with_a_timeout()
     {
+        using var backends = new Listeners(3);
         await using var host = await ControlPlaneHost.StartAsync();
-        await using var backend = await TestBackend.StartAsync("b");
-        await PutAsync(host, Fast, backend.Port);
-        await StateAsync(host, backend.Port, "UP");
-        Assert.Equal("/ready", backend.LastRequest!.Path);
+        await host.Client.PutAsync(Upstream, Spec(backends.Ports));
+        await UntilAsync(host, h => h.Endpoints.All(e => e.State == "UP"));
 
-        await PutAsync(host, Fast.Replace("/ready", "/live", StringComparison.Ordinal), backend.Port);
-        await Eventually.True("the new path", _ => Task.FromResult(backend.LastRequest!.Path == "/live"));
+        backends.Swallow(2);
+        var health = await UntilAsync(host, h => h.Endpoints[2].Status == "UNHEALTHY");
+
+        Assert.Matches("UNHEALTHY since .*: one observer .*\\(no connection in time.*\\(rule 5", health.Endpoints[2].Sentence);
     }
 
     [Fact]
-    public async Task A_registered_endpoint_is_probed_until_its_upstream_has_no_checks_any_more()
+    public async Task T42_A_backend_whose_certificate_expires_is_unhealthy_and_the_day_is_said()
+    {
+        using var mortal = _authority.IssueLoaded(n => n.AddDnsName(Name), ends: TimeSpan.FromSeconds(8));
+        using var immortal = _authority.IssueLoaded(n => n.AddDnsName(Name));
+        await using var first = await TestBackend.StartAsync("first", certificate: immortal);
+        await using var second = await TestBackend.StartAsync("second", certificate: mortal);
+        await using var third = await TestBackend.StartAsync("third", certificate: immortal);
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutCaAsync(host, _authority);
+        await host.Client.PutAsync(Upstream, Spec([first.Port, second.Port, third.Port], tls: true));
+        await UntilAsync(host, h => h.Endpoints.All(e => e.State == "UP"));
+
+        var health = await UntilAsync(host, h => h.Endpoints.Any(e => e.Status == "UNHEALTHY"));
+
+        var dead = Assert.Single(health.Endpoints, e => e.Status == "UNHEALTHY");
+        Assert.Equal($"127.0.0.1:{second.Port}", dead.Endpoint);
+        Assert.Contains("the certificate expired on", dead.Sentence, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Another_CA_in_the_secret_is_used_by_the_next_probes()
+    {
+        using var stranger = new TestCertificates();
+        using var certificate = _authority.IssueLoaded(n => n.AddDnsName(Name));
+        await using var backend = await TestBackend.StartAsync("only", certificate: certificate);
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutCaAsync(host, stranger);
+        await host.Client.PutAsync(Upstream, Spec([backend.Port], tls: true));
+        await UntilAsync(host, h => h.Endpoints is [{ State: "NEW" }]);
+
+        await PutCaAsync(host, _authority);
+        await UntilAsync(host, h => h.Endpoints is [{ State: "UP" }]);
+    }
+
+    [Fact]
+    public async Task What_may_not_be_probed_is_in_service_without_a_probe()
     {
         await using var host = await ControlPlaneHost.StartAsync();
-        await using var backend = await TestBackend.StartAsync("b");
-        await host.Client.PutAsync(
-            new ResourceKey(ResourceKind.Upstream, "shop"),
-            $"spec: {{endpoints: {{source: registration}}, health: {{checks: [{Fast}]}}}}"
+        await host.Client.PutAsync(Upstream, Spec([80], address: "169.254.169.254"));
+        var health = await UntilAsync(host, h => h.Endpoints is [{ State: "UP" }]);
+        Assert.Equal("HEALTHY", health.Endpoints[0].Status);
+        Assert.Matches("(?m)^health_probes_total\\{.*result=\"pass\".*\\} [0-9]+", await host.Http.GetStringAsync("metrics"));
+        Assert.DoesNotMatch(
+            "(?m)^health_probes_total\\{.*result=\"(refused|unreachable|connect_timeout|status)\".*\\} [1-9]",
+            await host.Http.GetStringAsync("metrics")
         );
-        await host.Client.PutAsync(
-            new ResourceKey(ResourceKind.Endpoint, "shop/one"),
-            string.Create(CultureInfo.InvariantCulture, $$$"""{"spec": {"address": "127.0.0.1", "port": {{{backend.Port}}}}}""")
-        );
-        await Eventually.True("probes", _ => Task.FromResult(backend.Requests > 2));
+    }
 
-        await host.Client.PutAsync(new ResourceKey(ResourceKind.Upstream, "shop"), "spec: {endpoints: {source: registration}}");
-        await Eventually.Get(
-            "an end of the probes",
-            async stop =>
+    [Fact]
+    public async Task A_new_endpoint_is_in_service_as_soon_as_it_has_passed_and_not_before()
+    {
+        using var backends = new Listeners(3);
+        await using var host = await ControlPlaneHost.StartAsync();
+        await host.Client.PutAsync(Upstream, Spec(backends.Ports[..2]));
+        await UntilAsync(host, h => h.Endpoints.All(e => e.State == "UP"));
+
+        var closed = FreePort.Next();
+        await host.Client.PutAsync(Upstream, Spec([.. backends.Ports[..2], closed]));
+        var waiting = await UntilAsync(host, h => h.Endpoints.Length == 3);
+        Assert.Null(waiting.Endpoints[2].Status);
+
+        using var late = new TcpListener(IPAddress.Loopback, closed);
+        late.Start();
+        await UntilAsync(host, h => h.Endpoints[2].Status == "HEALTHY");
+    }
+
+    private static Task PutCaAsync(ControlPlaneHost host, TestCertificates authority) =>
+        host.Client.PutAsync(
+            Ca,
+            new JsonObject
             {
-                var before = backend.Requests;
-                await Task.Delay(TimeSpan.FromSeconds(1), TimeProvider.System, stop);
-                return backend.Requests - before;
+                ["spec"] = new JsonObject
+                {
+                    ["validationContext"] = new JsonObject { ["ca"] = new JsonObject { ["inline"] = authority.AuthorityPem } },
+                },
+            }.ToJsonString()
+        );
+
+    private static string Spec(IEnumerable<int> ports, bool tls = false, string address = "127.0.0.1")
+    {
+        var spec = new JsonObject
+        {
+            ["health"] = new JsonObject
+            {
+                ["checks"] = new JsonArray(
+                    new JsonObject
+                    {
+                        [tls ? "http" : "tcp"] = tls ? new JsonObject { ["path"] = "/" } : [],
+                        ["interval"] = "500ms",
+                        ["edgeInterval"] = "200ms",
+                        ["timeout"] = "300ms",
+                    }
+                ),
             },
-            more => more == 0
-        );
+            ["endpoints"] = new JsonObject
+            {
+                ["static"] = new JsonArray([.. ports.Select(p => new JsonObject { ["address"] = address, ["port"] = p })]),
+            },
+        };
+        if (tls)
+        {
+            spec["tls"] = new JsonObject { ["sni"] = Name, ["caSecret"] = Ca.Name };
+        }
+
+        return new JsonObject { ["spec"] = spec }.ToJsonString();
     }
 
-    [Fact]
-    public async Task What_may_not_be_probed_is_up_without_a_pass()
-    {
-        await using var host = await ControlPlaneHost.StartAsync();
-        await host.Client.PutAsync(
-            new ResourceKey(ResourceKind.Upstream, "shop"),
-            $"spec: {{endpoints: {{source: static, static: [{{address: 169.254.169.254, port: 80}}]}}, health: {{checks: [{Fast}]}}}}"
-        );
-        var endpoint = await StateAsync(host, "169.254.169.254:80", "UP");
-        Assert.Empty(endpoint.Active.Evidence);
-    }
+    private static Task<UpstreamHealthView> UntilAsync(ControlPlaneHost host, Func<UpstreamHealthView, bool> condition) =>
+        Eventually.Get("the upstream's health", stop => host.Client.HealthAsync(Upstream.Name, cancellationToken: stop), condition);
 
-    private static async Task PutAsync(ControlPlaneHost host, string check, params int[] ports)
+    /// <summary>Backends that accept connections, until they are told otherwise.</summary>
+    private sealed class Listeners : IDisposable
     {
-        var endpoints = string.Join(
-            ", ",
-            ports.Select(p => string.Create(CultureInfo.InvariantCulture, $$"""{"address": "127.0.0.1", "port": {{p}}}"""))
-        );
-        await host.Client.PutAsync(
-            new ResourceKey(ResourceKind.Upstream, "shop"),
-            $"spec: {{endpoints: {{source: static, static: [{endpoints}]}}, health: {{checks: [{check}]}}}}"
-        );
-    }
+        private readonly Socket[] _listeners;
+        private readonly List<Socket> _waiting = [];
 
-    private static Task<EndpointHealthView> StateAsync(ControlPlaneHost host, int port, string state) =>
-        StateAsync(host, string.Create(CultureInfo.InvariantCulture, $"127.0.0.1:{port}"), state);
+        public Listeners(int count)
+        {
+            _listeners =
+            [
+                .. Enumerable.Range(0, count).Select(_ => new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp)),
+            ];
+            foreach (var listener in _listeners)
+            {
+                listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+                listener.Listen(128);
+            }
+        }
 
-    private static async Task<EndpointHealthView> StateAsync(ControlPlaneHost host, string id, string state)
-    {
-        var health = await Eventually.Get(
-            $"{id} in {state}",
-            _ => host.Client.HealthAsync("shop"),
-            h => h.Endpoints.Any(e => e.Endpoint == id && e.State == state)
-        );
-        return health.Endpoints.Single(e => e.Endpoint == id);
+        public int[] Ports => [.. _listeners.Select(l => ((IPEndPoint)l.LocalEndPoint!).Port)];
+
+        public void Stop(int backend) => _listeners[backend].Dispose();
+
+        /// <summary>The queue of connections is full, and nobody takes any: the kernel drops what comes.</summary>
+        public void Swallow(int backend)
+        {
+            var port = Ports[backend];
+            _listeners[backend].Listen(0);
+            for (var i = 0; i < 300; i++)
+            {
+                var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { Blocking = false };
+                _waiting.Add(socket);
+                try
+                {
+                    socket.Connect(IPAddress.Loopback, port);
+                }
+                catch (SocketException e) when (e.SocketErrorCode is SocketError.WouldBlock or SocketError.InProgress)
+                {
+                    // It waits in the queue, or in vain.
+                }
+            }
+        }
+
+        public void Dispose()
+        {
+            foreach (var socket in _listeners.Concat(_waiting))
+            {
+                socket.Dispose();
+            }
+        }
     }
 }
