@@ -91,11 +91,8 @@ public sealed class ProberTests : IDisposable
         await host.Client.PutAsync(Upstream, Spec([80], address: "169.254.169.254"));
         var health = await UntilAsync(host, h => h.Endpoints is [{ State: "UP" }]);
         Assert.Equal("HEALTHY", health.Endpoints[0].Status);
-        Assert.Matches("(?m)^health_probes_total\\{.*result=\"pass\".*\\} [0-9]+", await host.Http.GetStringAsync("metrics"));
-        Assert.DoesNotMatch(
-            "(?m)^health_probes_total\\{.*result=\"(refused|unreachable|connect_timeout|status)\".*\\} [1-9]",
-            await host.Http.GetStringAsync("metrics")
-        );
+        // The counts of probes are of the whole process, in which other tests probe, too.
+        Assert.Empty(health.Endpoints[0].Active.Evidence);
     }
 
     [Fact]
