@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using ControlPlane.Core.Compilation.Probes;
 using ControlPlane.Core.Health;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Server.Discovery;
@@ -10,6 +11,7 @@ using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Publishing;
 using ControlPlane.TestKit;
+using Envoy.Config.Endpoint.V3;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
@@ -109,6 +111,11 @@ public sealed class ZonesOnSocketsTests
                 stop => fleet.Keeper.AskAsync(model => model.CountsOf(Upstream), stop),
                 counts => counts is { Up: 6 }
             );
+            // The last ones to pass may still wait to be published.
+            await Eventually.True(
+                "all endpoints to be published",
+                _ => Task.FromResult(fleet.Published().Endpoints.Sum(l => l.LbEndpoints.Count) == 6)
+            );
             return fleet;
         }
 
@@ -122,12 +129,14 @@ public sealed class ZonesOnSocketsTests
         }
 
         /// <summary>What everyone gets.</summary>
-        public string Published() =>
-            _host
-                .Services.GetRequiredService<CurrentSnapshots>()
-                .Of(new Core.Snapshots.NodeIdentity { Id = "", Zone = "b" })[Core.Snapshots.ResourceType.Endpoints]
-                .Find(Upstream)!
-                .Version;
+        public ClusterLoadAssignment Published() =>
+            ClusterLoadAssignment.Parser.ParseFrom(
+                _host
+                    .Services.GetRequiredService<CurrentSnapshots>()
+                    .Of(new NodeIdentity { Id = "", Zone = "b" })[ResourceType.Endpoints]
+                    .Find(Upstream)!
+                    .Payload.Span
+            );
 
         public async ValueTask DisposeAsync()
         {
