@@ -117,20 +117,13 @@ internal static class ObjectCompiler
                 resource,
                 before,
                 found =>
-                {
-                    var all = new ProblemCollector();
-                    var cluster = UpstreamCompiler.CompileCluster(name, spec, isLarge);
-                    var complete = MessagePipeline.Complete(ResourceType.Cluster, name, cluster, spec.Envoy, all);
-                    // The author has said so.
-                    bool IsMeant(ValidationProblem p) =>
-                        spec.Tls is { InsecureSkipVerify: true } && p is { Pointer: "/spec", Code: TlsRules.UnverifiedPeer };
-                    foreach (var problem in all.Problems.Where(p => !IsMeant(p)))
-                    {
-                        found.Add(problem);
-                    }
-
-                    return complete;
-                }
+                    MessagePipeline.Complete(
+                        ResourceType.Cluster,
+                        name,
+                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
+                        spec.Envoy,
+                        found
+                    )
             );
             if (compiled.IsRejected)
             {
