@@ -155,9 +155,12 @@ public sealed class NameResolverTests : IAsyncDisposable
         Assert.Equal($"{message}; the answer of 2000-01-01 00:00:00 UTC stays in force.", problem.Message);
 
         Break("");
-        next = NextAsync();
-        await _time.AdvanceUntilAsync(TimeSpan.FromSeconds(1), next);
-        Assert.Empty((await next).Problems);
+        // A look-up that is under way may have seen both.
+        do
+        {
+            next = NextAsync();
+            await _time.AdvanceUntilAsync(TimeSpan.FromSeconds(1), next);
+        } while ((await next).Problems.Any());
     }
 
     [Theory]
