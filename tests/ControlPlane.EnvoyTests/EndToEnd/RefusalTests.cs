@@ -53,6 +53,8 @@ public sealed class RefusalTests
 
     [Theory]
     [MemberData(nameof(Names))]
+    [Trait("Rule", "D-33")]
+    [Trait("Rule", "O-08")]
     public async Task A_refused_resource_is_shown_in_Envoys_words_stops_nothing_leaves_nothing_behind_and_recovers(string name)
     {
         var kind = Kinds[name];

@@ -13,6 +13,7 @@ public sealed partial class RestartTests
     private static readonly string[] Types = ["CDS", "EDS", "LDS", "RDS", "SDS"];
 
     [Fact]
+    [Trait("Rule", "D-24")]
     public async Task After_a_kill_traffic_goes_on_and_proxies_that_come_back_are_sent_nothing_that_they_have()
     {
         await using var server = new ServerProcess();

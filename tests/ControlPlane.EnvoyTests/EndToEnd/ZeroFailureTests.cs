@@ -13,6 +13,7 @@ public sealed class ZeroFailureTests
     private static readonly TimeSpan Duration = TimeSpan.FromSeconds(60);
 
     [Fact]
+    [Trait("Rule", "O-07")]
     public async Task No_request_through_a_mixed_fleet_fails_in_a_minute_of_edits_and_of_moves_to_300_new_upstreams_while_the_old_ones_go()
     {
         await using var server = await ControlPlaneHost.StartAsync();
