@@ -2,6 +2,7 @@ using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Publishing;
@@ -84,6 +85,7 @@ public static class ControlPlaneServer
         );
         builder.Services.AddHealth(options);
         builder.Services.AddProbing();
+        builder.Services.AddNameResolution();
         builder.Services.AddPublishing(options);
         builder.Services.AddDiscovery();
         builder.Services.AddLoadReporting();

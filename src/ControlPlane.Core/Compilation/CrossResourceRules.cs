@@ -66,6 +66,8 @@ public static class CrossResourceRules
         from reference in compiled.References
         let target = new ResourceReference(reference.Type, reference.Name)
         where after.OwnerOf(target) is null
+        // The assignment of an upstream whose names are being resolved is on its way.
+        where !(key.Kind == ResourceKind.Upstream && reference.Type == ResourceType.Endpoints && reference.Name == key.Name)
         let isOld = before.OwnerOf(target) is null && before.Find(key) is { IsRejected: false } old && old.References.Contains(reference)
         let isCluster = reference.Type == ResourceType.Cluster
         select new CrossResourceProblem(

@@ -22,9 +22,11 @@ public sealed class DesiredState
         long revision,
         ImmutableArray<ImmutableSortedDictionary<string, StoredResource>> objects,
         ImmutableDictionary<ResourceKey, ImmutableSortedDictionary<string, StoredResource>> children,
-        ImmutableDictionary<ResourceKey, ImmutableHashSet<ResourceKey>> referrers
+        ImmutableDictionary<ResourceKey, ImmutableHashSet<ResourceKey>> referrers,
+        ImmutableDictionary<string, ResolvedEndpoints> resolved
     )
     {
+        Resolved = resolved;
         Revision = revision;
         _objects = objects;
         _children = children;
@@ -37,11 +39,18 @@ public sealed class DesiredState
             0,
             [.. Enum.GetValues<ResourceKind>().Select(_ => NoObjects)],
             ImmutableDictionary<ResourceKey, ImmutableSortedDictionary<string, StoredResource>>.Empty,
-            ImmutableDictionary<ResourceKey, ImmutableHashSet<ResourceKey>>.Empty
+            ImmutableDictionary<ResourceKey, ImmutableHashSet<ResourceKey>>.Empty,
+            ImmutableDictionary<string, ResolvedEndpoints>.Empty
         );
 
     /// <summary>The newest revision that the state holds.</summary>
     public long Revision { get; }
+
+    /// <summary>
+    /// What the names of upstreams resolve to, by upstream, of those that were resolved since the start. It is no part of what people wrote and of no revision; it lies here because
+    /// such an endpoint is in every way one of its upstream.
+    /// </summary>
+    public ImmutableDictionary<string, ResolvedEndpoints> Resolved { get; }
 
     /// <summary>The object of a key, or null.</summary>
     public StoredResource? Find(ResourceKey key) =>
@@ -52,8 +61,14 @@ public sealed class DesiredState
     /// <summary>Objects of a top-level kind by name, in ordinal order. For sub-resources see <see cref="Children"/>.</summary>
     public ImmutableSortedDictionary<string, StoredResource> List(ResourceKind kind) => _objects[(int)kind];
 
-    /// <summary>The registered endpoints, or the overrides, of an upstream by id, in ordinal order.</summary>
+    /// <summary>The registered or resolved endpoints, or the overrides, of an upstream by id, in ordinal order.</summary>
     public ImmutableSortedDictionary<string, StoredResource> Children(ResourceKind kind, string upstream) =>
+        kind == ResourceKind.Endpoint && Resolved.GetValueOrDefault(upstream) is { Endpoints: { } resolved }
+            ? resolved
+            : StoredChildren(kind, upstream);
+
+    /// <summary>Those of <see cref="Children"/> that are objects in the store.</summary>
+    public ImmutableSortedDictionary<string, StoredResource> StoredChildren(ResourceKind kind, string upstream) =>
         _children.GetValueOrDefault(new ResourceKey(kind, upstream), NoObjects);
 
     /// <summary>Every object, sub-resources included.</summary>
@@ -64,6 +79,10 @@ public sealed class DesiredState
 
     /// <summary>Whether objects of a kind belong to an upstream and are named <c>UPSTREAM/ID</c>.</summary>
     public static bool IsSubResource(ResourceKind kind) => kind is ResourceKind.Endpoint or ResourceKind.Override;
+
+    /// <summary>The same state with other resolved endpoints.</summary>
+    public DesiredState WithResolved(ImmutableDictionary<string, ResolvedEndpoints> resolved) =>
+        ReferenceEquals(resolved, Resolved) ? this : new(Revision, _objects, _children, _referrers, resolved);
 
     /// <summary>The successor at a revision. Deleting what does not exist is not an error: a catch-up may say so.</summary>
     public DesiredState Apply(long revision, IReadOnlyCollection<StoredResource> written, IReadOnlyCollection<ResourceKey> deleted)
@@ -108,7 +127,7 @@ public sealed class DesiredState
             }
         }
 
-        return new DesiredState(revision, newObjects.MoveToImmutable(), newChildren.ToImmutable(), referrers.ToImmutable());
+        return new DesiredState(revision, newObjects.MoveToImmutable(), newChildren.ToImmutable(), referrers.ToImmutable(), Resolved);
 
         ImmutableSortedDictionary<string, StoredResource>.Builder BuilderOf(ResourceKey key)
         {
@@ -118,7 +137,9 @@ public sealed class DesiredState
             }
 
             var parent = new ResourceKey(key.Kind, key.Parent);
-            return children.TryGetValue(parent, out var builder) ? builder : children[parent] = Children(key.Kind, key.Parent).ToBuilder();
+            return children.TryGetValue(parent, out var builder)
+                ? builder
+                : children[parent] = StoredChildren(key.Kind, key.Parent).ToBuilder();
         }
 
         void Unlink(ResourceKey key)

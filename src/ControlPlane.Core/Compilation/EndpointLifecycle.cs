@@ -49,7 +49,7 @@ public sealed record EndpointLifecycle(ImmutableArray<EndpointState> Endpoints, 
         spec.Endpoints.Source switch
         {
             EndpointSource.Static => spec.Endpoints.Static.Select(e => KeyValuePair.Create(e.DefaultId(), e)),
-            EndpointSource.Registration => registered,
+            EndpointSource.Registration or EndpointSource.Dns => registered,
             _ => [],
         };
 

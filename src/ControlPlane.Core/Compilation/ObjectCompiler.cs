@@ -117,20 +117,13 @@ internal static class ObjectCompiler
                 resource,
                 before,
                 found =>
-                {
-                    var all = new ProblemCollector();
-                    var cluster = UpstreamCompiler.CompileCluster(name, spec, isLarge);
-                    var complete = MessagePipeline.Complete(ResourceType.Cluster, name, cluster, spec.Envoy, all);
-                    // The author has said so.
-                    bool IsMeant(ValidationProblem p) =>
-                        spec.Tls is { InsecureSkipVerify: true } && p is { Pointer: "/spec", Code: TlsRules.UnverifiedPeer };
-                    foreach (var problem in all.Problems.Where(p => !IsMeant(p)))
-                    {
-                        found.Add(problem);
-                    }
-
-                    return complete;
-                }
+                    MessagePipeline.Complete(
+                        ResourceType.Cluster,
+                        name,
+                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
+                        spec.Envoy,
+                        found
+                    )
             );
             if (compiled.IsRejected)
             {
@@ -150,6 +143,25 @@ internal static class ObjectCompiler
         }
 
         var problems = new ProblemCollector();
+        if (spec.Endpoints.Source == EndpointSource.Dns)
+        {
+            var resolved = desired.Resolved.GetValueOrDefault(name);
+            foreach (var problem in resolved?.Problems ?? [])
+            {
+                problems.Add(problem);
+            }
+
+            if (resolved?.Endpoints is null)
+            {
+                return compiled with
+                {
+                    Resources = [compiled.Resources[0], .. before?.Resources.Where(r => r.Type == ResourceType.Endpoints) ?? []],
+                    Problems = [.. compiled.SpecProblems, .. problems.Problems],
+                    ActiveEndpoints = before?.ActiveEndpoints,
+                };
+            }
+        }
+
         var assignment = Assignment(verdict?.Everyone, problems);
         return compiled with
         {

@@ -42,6 +42,14 @@ internal static class UpstreamTls
                 MatchTypedSubjectAltNames = { Names(spec) },
             };
         }
+        else
+        {
+            // Without a word Envoy trusts everyone, too; who reads its configuration is to see that it was meant.
+            common.ValidationContext = new CertificateValidationContext
+            {
+                TrustChainVerification = CertificateValidationContext.Types.TrustChainVerification.AcceptUntrusted,
+            };
+        }
         return new TransportSocket
         {
             Name = TlsParts.SocketName,

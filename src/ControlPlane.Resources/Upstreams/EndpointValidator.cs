@@ -68,7 +68,7 @@ public static class EndpointValidator
             problems.Error(
                 $"{pointer}/additionalAddresses",
                 "not-for-this-source",
-                "Envoy ignores additional addresses of names that it resolves itself: list each as a host of its own."
+                "A name resolves to all its addresses by itself: list each further address as a host of its own."
             );
         }
         if (spec.AdditionalAddresses.Length > 0 && NetworkAddress.IsUnix(spec.Address))

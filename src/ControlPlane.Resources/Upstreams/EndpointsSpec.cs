@@ -12,13 +12,17 @@ public sealed record EndpointsSpec
     public ImmutableArray<EndpointSpec> Static { get; init; } = [];
 
     /// <summary>
-    /// The names that Envoy resolves, of the sources <see cref="EndpointSource.EnvoyStrictDns"/> and <see cref="EndpointSource.EnvoyLogicalDns"/>; their
-    /// addresses are host names or IP addresses.
+    /// The names to resolve, of the sources <see cref="EndpointSource.Dns"/>, <see cref="EndpointSource.EnvoyStrictDns"/> and
+    /// <see cref="EndpointSource.EnvoyLogicalDns"/>; their addresses are host names or IP addresses. With source <see cref="EndpointSource.Dns"/> a name without a port is
+    /// asked for by SRV, such as <c>_http._tcp.shop.example.com</c>. What stands beside a name holds for every endpoint that it resolves to.
     /// </summary>
     public ImmutableArray<EndpointSpec> Hosts { get; init; } = [];
 
     /// <summary>How Envoy resolves <see cref="Hosts"/>.</summary>
     public EnvoyDnsSpec Dns { get; init; } = new();
+
+    /// <summary>How this server resolves <see cref="Hosts"/>, of source <see cref="EndpointSource.Dns"/>.</summary>
+    public DnsResolutionSpec Resolution { get; init; } = new();
 
     /// <summary>Whether this server knows the endpoints and sends them by EDS; else every proxy resolves names by itself.</summary>
     public bool AreOurs() => Source is not (EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns);
@@ -33,11 +37,32 @@ public enum EndpointSource
     /// <summary>One by one through the API, as objects of kind Endpoint; sent by EDS. A write of the upstream never touches them.</summary>
     Registration,
 
+    /// <summary>
+    /// The server resolves the names and follows their changes; sent by EDS. Where a name is gone, empty or cannot be resolved its last endpoints stay.
+    /// </summary>
+    Dns,
+
     /// <summary>Every proxy resolves the names itself and balances over all addresses of all names.</summary>
     EnvoyStrictDns,
 
     /// <summary>Every proxy resolves one name itself and connects to whatever address it has at that moment.</summary>
     EnvoyLogicalDns,
+}
+
+/// <summary>How this server resolves names. An answer holds for its TTL, within bounds.</summary>
+public sealed record DnsResolutionSpec
+{
+    /// <summary>Shortest time between two look-ups, whatever the TTL, and the time after one that failed; 1 s to 1 h.</summary>
+    public TimeSpan MinInterval { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Longest time between two look-ups, whatever the TTL; not below <see cref="MinInterval"/>, at most 24 h.</summary>
+    public TimeSpan MaxInterval { get; init; } = TimeSpan.FromMinutes(1);
+
+    /// <summary>Which addresses are asked for.</summary>
+    public AddressPreference Addresses { get; init; } = AddressPreference.V4Preferred;
+
+    /// <summary>The DNS servers to ask, in this order, each an IP address with or without a port; empty are those of the server's machine.</summary>
+    public ImmutableArray<string> Servers { get; init; } = [];
 }
 
 /// <summary>How Envoy resolves names.</summary>

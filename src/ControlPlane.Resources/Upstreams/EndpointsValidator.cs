@@ -10,16 +10,27 @@ internal static class EndpointsValidator
     public static void Validate(UpstreamSpec spec, ProblemCollector problems)
     {
         var endpoints = spec.Endpoints;
-        var resolved = endpoints.Source is EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns;
+        var resolved = endpoints.Source is EndpointSource.Dns or EndpointSource.EnvoyStrictDns or EndpointSource.EnvoyLogicalDns;
         RefuseUnused(endpoints, resolved, problems);
         ValidateRefreshRate(endpoints.Dns.RefreshRate, problems);
+        ValidateResolution(endpoints.Resolution, problems);
         ValidateCount(endpoints, problems);
 
         var (list, pointer) = resolved ? (endpoints.Hosts, $"{At}/hosts") : (endpoints.Static, $"{At}/static");
         var indexes = new Dictionary<string, int>(StringComparer.Ordinal);
         for (var i = 0; i < list.Length; i++)
         {
-            EndpointValidator.Validate(list[i], $"{pointer}/{i}", resolved, problems);
+            var isService = endpoints.Source == EndpointSource.Dns && list[i].Port == 0 && EndpointValidator.IsDnsName(list[i].Address);
+            // Ports of services come with the answers.
+            EndpointValidator.Validate(isService ? list[i] with { Port = 1 } : list[i], $"{pointer}/{i}", resolved, problems);
+            if (isService && !list[i].Address.StartsWith('_'))
+            {
+                problems.Error(
+                    $"{pointer}/{i}/port",
+                    "port-required",
+                    $"{list[i].Address} is not the name of a service, such as '_http._tcp.example.com', from whose SRV records the ports would come: give the port."
+                );
+            }
             var id = list[i].DefaultId();
             if (!indexes.TryAdd(id, i))
             {
@@ -47,14 +58,22 @@ internal static class EndpointsValidator
         }
         if (endpoints.Hosts.Length > 0 && !resolved)
         {
-            problems.Error($"{At}/hosts", "not-for-this-source", "Hosts are for 'source: envoyStrictDns' and 'source: envoyLogicalDns'.");
+            problems.Error(
+                $"{At}/hosts",
+                "not-for-this-source",
+                "Hosts are for 'source: dns', 'source: envoyStrictDns' and 'source: envoyLogicalDns'."
+            );
         }
-        if (endpoints.Dns != new EnvoyDnsSpec() && !resolved)
+        if (endpoints.Resolution != new DnsResolutionSpec() && endpoints.Source != EndpointSource.Dns)
+        {
+            problems.Error($"{At}/resolution", "not-for-this-source", "This is how the server resolves names: it is for 'source: dns'.");
+        }
+        if (endpoints.Dns != new EnvoyDnsSpec() && (!resolved || endpoints.Source == EndpointSource.Dns))
         {
             problems.Error(
                 $"{At}/dns",
                 "not-for-this-source",
-                "DNS settings are for 'source: envoyStrictDns' and 'source: envoyLogicalDns'."
+                "This is how proxies resolve names: it is for 'source: envoyStrictDns' and 'source: envoyLogicalDns'. For 'source: dns' there is 'resolution'."
             );
         }
     }
@@ -76,6 +95,42 @@ internal static class EndpointsValidator
         }
     }
 
+    private static void ValidateResolution(DnsResolutionSpec resolution, ProblemCollector problems)
+    {
+        const string pointer = $"{At}/resolution";
+        if (resolution.MinInterval < TimeSpan.FromSeconds(1) || resolution.MinInterval > TimeSpan.FromHours(1))
+        {
+            problems.Error(
+                $"{pointer}/minInterval",
+                "out-of-range",
+                "The shortest time between look-ups is from 1s to 1h; 5s is the default."
+            );
+        }
+        else if (resolution.MaxInterval < resolution.MinInterval || resolution.MaxInterval > TimeSpan.FromDays(1))
+        {
+            problems.Error(
+                $"{pointer}/maxInterval",
+                "out-of-range",
+                "The longest time between look-ups is not below 'minInterval', and at most 24h; 1m is the default."
+            );
+        }
+        for (var i = 0; i < resolution.Servers.Length; i++)
+        {
+            if (!IsServer(resolution.Servers[i]))
+            {
+                problems.Error(
+                    $"{pointer}/servers/{i}",
+                    "invalid-address",
+                    $"{Reading.TextExcerpt.Quote(resolution.Servers[i])} is not the address of a DNS server: give an IP address, with a port if it is not 53, such as '10.0.0.53', '10.0.0.53:5353' or '[2001:db8::53]:5353'."
+                );
+            }
+        }
+    }
+
+    private static bool IsServer(string text) =>
+        NetworkAddress.TryParseIp(text, out _)
+        || (text.Contains(':', StringComparison.Ordinal) && System.Net.IPEndPoint.TryParse(text, out var at) && at.Port > 0);
+
     private static void ValidateCount(EndpointsSpec endpoints, ProblemCollector problems)
     {
         if (endpoints.Source == EndpointSource.EnvoyLogicalDns && endpoints.Hosts.Length != 1)
@@ -86,9 +141,13 @@ internal static class EndpointsValidator
                 $"'envoyLogicalDns' takes exactly one host, here are {endpoints.Hosts.Length}; 'envoyStrictDns' takes many."
             );
         }
-        else if (endpoints.Source == EndpointSource.EnvoyStrictDns && endpoints.Hosts.Length == 0)
+        else if (endpoints.Source is EndpointSource.EnvoyStrictDns or EndpointSource.Dns && endpoints.Hosts.Length == 0)
         {
-            problems.Error($"{At}/hosts", "host-required", "'envoyStrictDns' needs at least one host to resolve.");
+            problems.Error(
+                $"{At}/hosts",
+                "host-required",
+                $"'{(endpoints.Source == EndpointSource.Dns ? "dns" : "envoyStrictDns")}' needs at least one host to resolve."
+            );
         }
         else if (endpoints.Source == EndpointSource.Static && endpoints.Static.Length == 0)
         {

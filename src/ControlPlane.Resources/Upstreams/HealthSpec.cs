@@ -241,7 +241,7 @@ public sealed record HealthCheckSpec
 
     /// <summary>
     /// Whether a connection is kept from check to check. Null leaves it to who checks: proxies keep it, the server makes a new one each time, which also finds endpoints that
-    /// accept no more connections. <c>HealthCheck.reuse_connection</c>.
+    /// accept no more connections. TCP checks of the server always make one. <c>HealthCheck.reuse_connection</c>.
     /// </summary>
     public bool? ReuseConnection { get; init; }
 }
@@ -266,7 +266,10 @@ public sealed record HttpCheckSpec
     /// <summary>Statuses that pass, each <c>200</c> or <c>200-299</c> (both ends included), 100 to 599; empty is 200 alone.</summary>
     public ImmutableArray<string> ExpectedStatuses { get; init; } = [];
 
-    /// <summary>Statuses that count towards <see cref="HealthCheckSpec.Fall"/> instead of failing the endpoint at once.</summary>
+    /// <summary>
+    /// Statuses that count towards <see cref="HealthCheckSpec.Fall"/> instead of failing the endpoint at once. To the server's own checks they make no difference: there every
+    /// failure counts towards it.
+    /// </summary>
     public ImmutableArray<string> RetriableStatuses { get; init; } = [];
 
     /// <summary>HTTP/1.1 or HTTP/2; null is what the upstream speaks, and HTTP/1.1 where that is negotiated.</summary>

@@ -215,12 +215,18 @@ internal static class EndpointRoutes
             );
     }
 
-    private static ProblemResult? RefuseStatic(string name, string id, CurrentState current) =>
-        FindStatic(name, ResourceKey.Sub(ResourceKind.Endpoint, name, id).Id, current) is null
+    private static ProblemResult? RefuseStatic(string name, string id, CurrentState current)
+    {
+        var key = ResourceKey.Sub(ResourceKind.Endpoint, name, id);
+        var place =
+            FindStatic(name, key.Id, current) is not null ? $"stands in the spec of Upstream/{name}, at /spec/endpoints/static"
+            : current.Desired.Resolved.GetValueOrDefault(name)?.Endpoints?.ContainsKey(key.Id) == true
+                ? $"comes from DNS, by a name in the spec of Upstream/{name}, at /spec/endpoints/hosts"
+            : null;
+        return place is null
             ? null
-            : Problems.Conflict(
-                $"This endpoint stands in the spec of Upstream/{name}, at /spec/endpoints/static. Change it there; ':drain' and ':disable' work on it here."
-            );
+            : Problems.Conflict($"This endpoint {place}. Change it there; ':drain' and ':disable' work on it here.");
+    }
 
     private static (StoredResource Upstream, EndpointSpec Endpoint)? FindStatic(string name, string id, CurrentState current) =>
         current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name))

@@ -98,7 +98,7 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         if (resource.Manifest.Spec is EndpointSpec endpoint)
         {
             return current.Desired.Find(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent)) is { } upstream
-                ? EndpointStatusOf(upstream, resource.Key, endpoint, "registered")
+                ? EndpointStatusOf(upstream, resource.Key, endpoint, resource.Revision == 0 ? "dns" : "registered")
                 : new ObjectStatus { Conditions = [] };
         }
 
@@ -140,7 +140,7 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
 
     private ImmutableSortedDictionary<string, int>? CountEndpoints(StoredResource upstream, UpstreamSpec spec)
     {
-        if (spec.Endpoints.Source is not (EndpointSource.Static or EndpointSource.Registration))
+        if (!spec.Endpoints.AreOurs())
         {
             return null;
         }

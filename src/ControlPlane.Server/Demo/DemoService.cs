@@ -1,7 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Reading;
+using ControlPlane.Server.Discovery;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.Publishing;
 
 namespace ControlPlane.Server.Demo;
@@ -10,11 +13,19 @@ namespace ControlPlane.Server.Demo;
 /// <c>--demo</c>: three small backends, an upstream, a route table and a listener on 127.0.0.1:10000, an Envoy where one is found, and the commands to try on them.
 /// Everything goes in through the same door as any other change.
 /// </summary>
-internal sealed class DemoService(ServerOptions options, ChangeAdmission admission, TimeProvider time, IHostApplicationLifetime lifetime)
-    : BackgroundService
+internal sealed class DemoService(
+    ServerOptions options,
+    ChangeAdmission admission,
+    ConnectedNodes nodes,
+    HealthQuestions health,
+    TimeProvider time,
+    IHostApplicationLifetime lifetime
+) : BackgroundService
 {
     private const int ListenerPort = 10000;
+    private const string NodeId = "demo-edge";
     private static readonly string[] Names = ["red", "green", "blue"];
+    private static readonly TimeSpan LongestStart = TimeSpan.FromSeconds(20);
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -31,10 +42,51 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
             return;
         }
 
-        await using var envoy = EnvoyProcess.Start(executable, Text.Bootstrap(options));
-        await WaitForListenerAsync(stoppingToken);
-        Console.WriteLine(Text.WithEnvoy(options, executable));
-        await Task.Delay(Timeout.InfiniteTimeSpan, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await using var envoy = EnvoyProcess.Start(executable, NodeId, Text.Bootstrap(options));
+        Console.WriteLine(
+            await WhyNotAsync(envoy, stoppingToken) is { } reason
+                ? Text.Failed(options, reason)
+                : Text.WithEnvoy(options, executable, backends.Ports["green"])
+        );
+        while (true)
+        {
+            var told = backends.Told.ReadAsync(stoppingToken).AsTask();
+            if (await Task.WhenAny(told, envoy.Ended) != told)
+            {
+                Console.WriteLine(Text.Failed(options, "Envoy has ended. " + envoy.LastWords));
+            }
+
+            await new DemoOutage(await told, backends, health, new Uri($"http://127.0.0.1:{ListenerPort}/"), time).PlayAsync(stoppingToken);
+        }
+    }
+
+    /// <summary>Waits until the proxy has everything and serves; says why not if it does not.</summary>
+    private async Task<string?> WhyNotAsync(EnvoyProcess envoy, CancellationToken cancellationToken)
+    {
+        var started = time.GetTimestamp();
+        while (time.GetElapsedTime(started) < LongestStart)
+        {
+            var subscriptions = nodes.Find(NodeId)?.Streams.SelectMany(s => s.Subscriptions).ToList() ?? [];
+            if (envoy.Ended.IsCompleted)
+            {
+                return "Envoy has ended. " + envoy.LastWords;
+            }
+
+            if (subscriptions.SelectMany(s => s.Refusals).FirstOrDefault() is { } refusal)
+            {
+                return "Envoy refused what it was told: " + refusal.Text;
+            }
+
+            var hasRoutes = subscriptions.Exists(s => s.Type == ResourceType.Route && s.AckedAt is not null);
+            if (hasRoutes && subscriptions.TrueForAll(s => s.Unanswered == 0) && await ListensAsync(cancellationToken))
+            {
+                return null;
+            }
+
+            await Task.Delay(TimeSpan.FromMilliseconds(50), time, cancellationToken);
+        }
+
+        return $"Envoy has not taken its configuration within {LongestStart.TotalSeconds:0} s. {envoy.LastWords}";
     }
 
     private async Task WriteObjectsAsync(DemoBackends backends, CancellationToken cancellationToken)
@@ -67,20 +119,17 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
         await started.Task.WaitAsync(cancellationToken);
     }
 
-    private async Task WaitForListenerAsync(CancellationToken cancellationToken)
+    private static async Task<bool> ListensAsync(CancellationToken cancellationToken)
     {
-        while (true)
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        try
         {
-            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-            try
-            {
-                await socket.ConnectAsync(IPAddress.Loopback, ListenerPort, cancellationToken);
-                return;
-            }
-            catch (SocketException)
-            {
-                await Task.Delay(TimeSpan.FromMilliseconds(50), time, cancellationToken);
-            }
+            await socket.ConnectAsync(IPAddress.Loopback, ListenerPort, cancellationToken);
+            return true;
+        }
+        catch (SocketException)
+        {
+            return false;
         }
     }
 
@@ -89,16 +138,15 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
     {
         public static string Manifests(DemoBackends backends)
         {
-            var endpoints = backends.Ports.Select(
-                (port, index) =>
-                    $$"""
-                        ---
-                        apiVersion: controlplane/v1
-                        kind: Endpoint
-                        metadata: {name: demo/{{Names[index]}}}
-                        spec: {address: 127.0.0.1, port: {{port}}}
+            var endpoints = backends.Ports.Select(backend =>
+                $$"""
+                    ---
+                    apiVersion: controlplane/v1
+                    kind: Endpoint
+                    metadata: {name: demo/{{backend.Key}}}
+                    spec: {address: 127.0.0.1, port: {{backend.Value}}}
 
-                        """
+                    """
             );
             return $$"""
                     apiVersion: controlplane/v1
@@ -107,6 +155,8 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
                     spec:
                       endpoints: {source: registration}
                       loadBalancing: {policy: roundRobin}
+                      health:
+                        checks: [{http: {path: /}, interval: 500ms, edgeInterval: 200ms, timeout: 500ms}]
                     ---
                     apiVersion: controlplane/v1
                     kind: RouteTable
@@ -138,9 +188,24 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
             return reader.ReadToEnd().Replace("port_value: 18000", $"port_value: {port}", StringComparison.Ordinal);
         }
 
-        public static string WithEnvoy(ServerOptions options, string executable)
+        public static string Failed(ServerOptions options, string reason) =>
+            $$"""
+
+                The demo does not run. {{reason}}
+                Perhaps something else listens on 127.0.0.1:{{ListenerPort}}. What the proxy says:
+                  curl{{Token(options)}} {{Api(options)}}/nodes
+
+                """;
+
+        private static string Api(ServerOptions options) =>
+            $"{(options.AdminTlsCert is null ? "http" : "https")}://{ListenAddress.Format(options.AdminListen)}/api/v1";
+
+        private static string Token(ServerOptions options) => options.AdminTokenFile is null ? "" : " -H \"Authorization: Bearer $TOKEN\"";
+
+        public static string WithEnvoy(ServerOptions options, string executable, int backend)
         {
-            var api = $"http://{ListenAddress.Format(options.AdminListen)}/api/v1";
+            var api = Api(options);
+            var curl = "curl" + Token(options);
             return $$$"""
 
                 The demo runs: three backends (red, green, blue), an upstream, a route table and a listener,
@@ -150,17 +215,21 @@ internal sealed class DemoService(ServerOptions options, ChangeAdmission admissi
                     curl 127.0.0.1:{{{ListenerPort}}}
 
                   Send nine of ten requests to red:
-                    curl -X PATCH {{{api}}}/upstreams/demo/endpoints/red -H 'Content-Type: application/merge-patch+json' -d '{"spec":{"weight":18}}'
+                    {{{curl}}} -X PATCH {{{api}}}/upstreams/demo/endpoints/red -H 'Content-Type: application/merge-patch+json' -d '{"spec":{"weight":18}}'
 
                   Drain green, then put it back:
-                    curl -X POST {{{api}}}/upstreams/demo/endpoints/green:drain -H 'Content-Type: application/json' -d '{"reason":"trying the demo"}'
-                    curl -X POST {{{api}}}/upstreams/demo/endpoints/green:clear -H 'Content-Type: application/json' -d '{"reason":"done"}'
+                    {{{curl}}} -X POST {{{api}}}/upstreams/demo/endpoints/green:drain -H 'Content-Type: application/json' -d '{"reason":"trying the demo"}'
+                    {{{curl}}} -X POST {{{api}}}/upstreams/demo/endpoints/green:clear -H 'Content-Type: application/json' -d '{"reason":"done"}'
 
                   See which proxies have it, and what they said:
-                    curl {{{api}}}/nodes
-                    curl {{{api}}}/upstreams/demo
+                    {{{curl}}} {{{api}}}/nodes
+                    {{{curl}}} {{{api}}}/upstreams/demo
 
-                  The API's documentation: http://{{{ListenAddress.Format(options.AdminListen)}}}/docs
+                  Stop green (it comes back by itself), see what is said about it, and read here how long clients noticed:
+                    curl -X POST 127.0.0.1:{{{backend}}}/stop
+                    {{{curl}}} {{{api}}}/upstreams/demo/health
+
+                  The API's documentation: {{{api[..^"/api/v1".Length]}}}/docs
                   Ctrl-C ends everything and leaves nothing behind.
 
                 """;

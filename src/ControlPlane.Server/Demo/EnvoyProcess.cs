@@ -12,7 +12,23 @@ internal sealed class EnvoyProcess : IAsyncDisposable
     {
         _process = process;
         _directory = directory;
+        Ended = process.WaitForExitAsync();
     }
+
+    /// <summary>Completes when the process has ended, by whomever.</summary>
+    public Task Ended { get; }
+
+    /// <summary>The end of its log.</summary>
+    public string LastWords
+    {
+        get
+        {
+            var log = LogIn(_directory);
+            return File.Exists(log) ? string.Join(Environment.NewLine, File.ReadLines(log).TakeLast(3)) : "";
+        }
+    }
+
+    private static string LogIn(DirectoryInfo directory) => Path.Combine(directory.FullName, "envoy.log");
 
     /// <summary>Finds an Envoy: <c>ENVOY_PATH</c>, else <c>envoy</c> in a folder of <c>PATH</c>. Null if there is none.</summary>
     public static string? Find()
@@ -29,7 +45,7 @@ internal sealed class EnvoyProcess : IAsyncDisposable
     }
 
     /// <summary>Starts an Envoy with a bootstrap; its log goes to a file in a folder of its own, which is deleted with it.</summary>
-    public static EnvoyProcess Start(string executable, string bootstrap)
+    public static EnvoyProcess Start(string executable, string nodeId, string bootstrap)
     {
         var directory = Directory.CreateTempSubdirectory("controlplane-demo-envoy-");
         var config = Path.Combine(directory.FullName, "bootstrap.yaml");
@@ -49,14 +65,14 @@ internal sealed class EnvoyProcess : IAsyncDisposable
                     "--config-yaml",
                     "admin: { address: { socket_address: { address: 127.0.0.1, port_value: 0 } } }",
                     "--service-node",
-                    "demo-edge",
+                    nodeId,
                     "--disable-hot-restart",
                     "--concurrency",
                     "1",
                     "--log-level",
                     "warning",
                     "--log-path",
-                    Path.Combine(directory.FullName, "envoy.log"),
+                    LogIn(directory),
                 ]
         )
         {
@@ -77,7 +93,7 @@ internal sealed class EnvoyProcess : IAsyncDisposable
             _process.Kill(entireProcessTree: true);
         }
 
-        await _process.WaitForExitAsync();
+        await Ended;
         _process.Dispose();
         _directory.Delete(recursive: true);
     }

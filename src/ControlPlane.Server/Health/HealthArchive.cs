@@ -36,6 +36,9 @@ internal sealed partial class HealthArchive : BackgroundService
     /// <summary>How often everything is compared with what was written. What decays by time alone is told by no change.</summary>
     private static readonly TimeSpan Sweep = TimeSpan.FromMinutes(1);
 
+    /// <summary>How far the clocks of servers may lie apart for one to find what the other has written.</summary>
+    private static readonly TimeSpan ClockSkew = TimeSpan.FromMinutes(1);
+
     private static readonly TimeSpan PruneInterval = TimeSpan.FromHours(1);
 
     private static readonly TimeSpan MaxFilePause = TimeSpan.FromMinutes(1);
@@ -120,7 +123,7 @@ internal sealed partial class HealthArchive : BackgroundService
 
         try
         {
-            foreach (var stored in await _store.LoadHealthAsync(cancellationToken))
+            foreach (var stored in await _store.LoadHealthAsync(DateTimeOffset.MinValue, cancellationToken))
             {
                 if (!newest.TryGetValue(stored.Upstream, out var known) || known.UpdatedAt <= stored.UpdatedAt)
                 {
@@ -146,6 +149,36 @@ internal sealed partial class HealthArchive : BackgroundService
         }
 
         return newest.Count == 0 ? null : StoredHealthJson.Read(newest.Values, (upstream, e) => LogUnreadable(upstream, e.Message));
+    }
+
+    /// <summary>
+    /// Reads what another server has written to the store and told nobody here: one that is not heard, or that has just died. Nothing where the store is away.
+    /// </summary>
+    public async Task<HealthMemory> CatchUpAsync(CancellationToken cancellationToken)
+    {
+        var known = Newest;
+        var newest = known.IsEmpty ? DateTimeOffset.MinValue : known.Values.Max(s => s.UpdatedAt) - ClockSkew;
+        List<StoredHealth> newer;
+        try
+        {
+            newer =
+            [
+                .. (await _store.LoadHealthAsync(newest, cancellationToken)).Where(s =>
+                    !known.TryGetValue(s.Upstream, out var here) || here.UpdatedAt < s.UpdatedAt
+                ),
+            ];
+        }
+        catch (StoreUnavailableException)
+        {
+            newer = [];
+        }
+
+        if (newer.Count > 0)
+        {
+            Adopt(newer, isWhole: false);
+        }
+
+        return StoredHealthJson.Read(newer, (upstream, e) => LogUnreadable(upstream, e.Message));
     }
 
     /// <summary>Something about upstreams is new, and these transitions happened.</summary>

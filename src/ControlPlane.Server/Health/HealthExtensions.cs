@@ -38,7 +38,7 @@ internal static class HealthExtensions
                     leadership.Role is { Leads: false } role && !peers.IsFollowing
                         ? (
                             ReadinessState.Degraded,
-                            $"the server that decides about health ({(role.Address.Length > 0 ? role.Address : "not known yet")}) is not heard: the last verdicts stay"
+                            $"the server that decides about health ({(role.Address.Length > 0 ? role.Address : "not known yet")}) is not heard: its verdicts come by the database, and evidence that comes here is lost"
                         )
                         : (ReadinessState.Ok, "")
             );

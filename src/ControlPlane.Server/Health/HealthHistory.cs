@@ -127,8 +127,9 @@ internal sealed class HealthHistory : BackgroundService
     /// <inheritdoc/>
     public override void Dispose()
     {
-        _stop.Dispose();
+        // Where a start failed nobody has stopped it: the base cancels first, and that is passed on.
         base.Dispose();
+        _stop.Dispose();
     }
 
     /// <inheritdoc/>

@@ -197,11 +197,9 @@ internal sealed partial class HealthKeeper : BackgroundService
     }
 
     /// <summary>This server begins to decide, from what it published last, or leaves that to another one from now on.</summary>
-    public void Lead(bool leads)
-    {
-        _leads = leads;
-        _inbox.Writer.TryWrite(() => _isEvaluationDue = leads);
-    }
+    public void Lead(bool leads) =>
+        // In its turn: what was adopted before is where it begins.
+        _inbox.Writer.TryWrite(() => _isEvaluationDue = _leads = leads);
 
     /// <summary>Puts in force what another server decided, and goes on from there should this one have to decide.</summary>
     public void Adopt(HealthMemory decided) =>

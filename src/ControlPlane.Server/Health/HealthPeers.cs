@@ -5,6 +5,7 @@ using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health.Wire;
 using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Telemetry;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
 using Grpc.Net.Client;
@@ -14,7 +15,7 @@ namespace ControlPlane.Server.Health;
 
 /// <summary>
 /// While another server decides: tells it the evidence that comes here, and puts in force what it says. Needs no database: a connection that stands goes on while that is
-/// away. Without a connection the last verdicts stay.
+/// away. Without a connection verdicts come by the store, if that is there, and else the last ones stay.
 /// </summary>
 internal sealed partial class HealthPeers : BackgroundService
 {
@@ -41,10 +42,11 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly HealthHistory _history;
     private readonly CurrentState _current;
     private readonly PeerTls _tls;
+    private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthPeers> _logger;
     private readonly Channel<(HealthEvidence Evidence, long At)> _evidence = Channel.CreateBounded<(HealthEvidence, long)>(
-        new BoundedChannelOptions(MaxWaiting) { SingleReader = true, FullMode = BoundedChannelFullMode.DropWrite }
+        new BoundedChannelOptions(MaxWaiting) { SingleReader = true }
     );
     private Connection? _connection;
     private string _followed = "";
@@ -59,6 +61,7 @@ internal sealed partial class HealthPeers : BackgroundService
         HealthQuestions questions,
         CurrentState current,
         PeerTls tls,
+        HealthMetrics metrics,
         TimeProvider time,
         ILogger<HealthPeers> logger
     )
@@ -69,6 +72,7 @@ internal sealed partial class HealthPeers : BackgroundService
         _history = history;
         _current = current;
         _tls = tls;
+        _metrics = metrics;
         _time = time;
         _logger = logger;
         leadership.IsAliveAsync = IsAliveAsync;
@@ -86,9 +90,13 @@ internal sealed partial class HealthPeers : BackgroundService
     public void Tell(IReadOnlyList<HealthEvidence> evidence)
     {
         var now = _time.GetTimestamp();
-        foreach (var piece in evidence)
+        for (var i = 0; i < evidence.Count; i++)
         {
-            _evidence.Writer.TryWrite((piece, now));
+            if (!_evidence.Writer.TryWrite((evidence[i], now)))
+            {
+                _metrics.Dropped([.. evidence.Skip(i)]);
+                return;
+            }
         }
     }
 
@@ -138,6 +146,11 @@ internal sealed partial class HealthPeers : BackgroundService
         while (true)
         {
             var role = _leadership.Role;
+            if (role.Leads)
+            {
+                await CatchUpAsync(stoppingToken);
+            }
+
             _keeper.Lead(role.Leads);
             if (role.Leads || role.Server.Length == 0)
             {
@@ -164,6 +177,7 @@ internal sealed partial class HealthPeers : BackgroundService
                 }
             }
 
+            await CatchUpAsync(stoppingToken);
             retry =
                 _time.GetElapsedTime(Volatile.Read(ref _heardAt)) < SilentAfter ? FirstRetry
                 : retry * 2 < LastRetry ? retry * 2
@@ -171,6 +185,9 @@ internal sealed partial class HealthPeers : BackgroundService
             await Task.WhenAny(Task.Delay(retry, _time, stoppingToken), _leadership.ChangeAsync(role));
         }
     }
+
+    /// <summary>Without a connection the store is the second best way of a verdict.</summary>
+    private async Task CatchUpAsync(CancellationToken cancellationToken) => _keeper.Adopt(await _archive.CatchUpAsync(cancellationToken));
 
     private async Task FollowAsync(HealthRole role, CancellationToken cancellationToken)
     {
@@ -329,7 +346,7 @@ internal sealed partial class HealthPeers : BackgroundService
     [LoggerMessage(
         8203,
         LogLevel.Warning,
-        "Server {Server} at {Address}, which decides about health, cannot be followed; the last verdicts stay: {Reason}"
+        "Server {Server} at {Address}, which decides about health, cannot be followed; its verdicts come by the database, and evidence that comes here is lost: {Reason}"
     )]
     private partial void LogNotFollowed(string server, string address, string reason);
 

@@ -208,7 +208,7 @@ internal sealed class ChangePlan
         {
             foreach (var kind in (ReadOnlySpan<ResourceKind>)[ResourceKind.Endpoint, ResourceKind.Override])
             {
-                deleted.AddRange(_before.Desired.Children(kind, upstream.Key.Name).Values.Where(c => !_indexes.ContainsKey(c.Key)));
+                deleted.AddRange(_before.Desired.StoredChildren(kind, upstream.Key.Name).Values.Where(c => !_indexes.ContainsKey(c.Key)));
             }
         }
 
@@ -366,7 +366,7 @@ internal sealed class ChangePlan
     private bool HasEndpoint(ResourceKey key, UpstreamSpec upstream) =>
         upstream.Endpoints.Source switch
         {
-            EndpointSource.Registration => After.Desired.Find(key with { Kind = ResourceKind.Endpoint }) is not null,
+            EndpointSource.Registration or EndpointSource.Dns => After.Desired.Find(key with { Kind = ResourceKind.Endpoint }) is not null,
             EndpointSource.Static => upstream.Endpoints.Static.Any(e => e.DefaultId() == key.Id),
             _ => false,
         };

@@ -5,8 +5,10 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Secrets;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.HealthIntake.Probing;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
@@ -17,8 +19,8 @@ namespace ControlPlane.Server.Publishing;
 /// Keeps this server in step with the desired state, and the proxies' snapshots in step with it. The only writer of <see cref="CurrentState"/> and of the snapshots.
 /// </summary>
 /// <remarks>
-/// Five things can happen, and each ends in <see cref="PutAffected"/>: a change was admitted here; the store says that somebody wrote; time has come for a drain or an order to end;
-/// a secret's file changed; the verdict on an upstream's endpoints did. Putting a state in force marks what it touched; the publishing loop brings the snapshots in step: at once when it is idle, and merged with what
+/// Six things can happen, and each ends in <see cref="PutAffected"/>: a change was admitted here; the store says that somebody wrote; time has come for a drain or an order to end;
+/// a secret's file changed; a name resolves to something else; the verdict on an upstream's endpoints did. Putting a state in force marks what it touched; the publishing loop brings the snapshots in step: at once when it is idle, and merged with what
 /// came in the meantime when it is not.
 /// </remarks>
 internal sealed partial class SnapshotPublisher : BackgroundService
@@ -40,6 +42,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthKeeper _health;
     private readonly Prober _prober;
+    private readonly NameResolver _names;
     private readonly LastGoodFile _lastGood;
     private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
@@ -66,6 +69,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         CurrentVerdicts verdicts,
         HealthKeeper health,
         Prober prober,
+        NameResolver names,
         LastGoodFile lastGood,
         PublishingMetrics metrics,
         TimeProvider time,
@@ -81,6 +85,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _verdicts = verdicts;
         _health = health;
         _prober = prober;
+        _names = names;
         _lastGood = lastGood;
         _metrics = metrics;
         _time = time;
@@ -168,6 +173,13 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     {
         await LoadAsync(stoppingToken);
         _secrets.Changed += OnSecretChanged;
+        _names.Changed += OnResolved;
+        foreach (var upstream in _names.Resolved.Keys)
+        {
+            // Resolved before anybody listened.
+            OnResolved(upstream);
+        }
+
         try
         {
             await Task.WhenAll(
@@ -181,6 +193,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         finally
         {
             _secrets.Changed -= OnSecretChanged;
+            _names.Changed -= OnResolved;
         }
     }
 
@@ -302,6 +315,15 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
+    private void OnResolved(string upstream)
+    {
+        lock (_lock)
+        {
+            // An endpoint of it, whichever.
+            Put(_current.Desired, null, [ResourceKey.Sub(ResourceKind.Endpoint, upstream, "resolved")], [], []);
+        }
+    }
+
     private void OnSecretChanged(ResourceKey secret)
     {
         lock (_lock)
@@ -319,6 +341,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         ImmutableArray<StoredResource> deleted
     )
     {
+        desired = desired.WithResolved(_names.Resolved);
         var affected = CompiledState.Affected(desired, touched);
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
         PutAffected(desired, compiled, affected, written, deleted, lane);
@@ -364,6 +387,11 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 {
                     _secrets.Unwatch(key);
                 }
+            }
+
+            if (key.Kind == ResourceKind.Upstream)
+            {
+                _names.Follow(key.Name, (desired.Find(key)?.Manifest.Spec as UpstreamSpec)?.Endpoints);
             }
 
             if (result?.NextChangeAt is { } at)

@@ -7,8 +7,8 @@ namespace ControlPlane.Server.Storage;
 /// <remarks>Every method throws <see cref="StoreUnavailableException"/> where the database cannot be reached or refuses writes.</remarks>
 public interface IHealthStore
 {
-    /// <summary>Reads what is remembered of everything.</summary>
-    Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken);
+    /// <summary>Reads what is remembered of everything that changed after a time.</summary>
+    Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(DateTimeOffset after, CancellationToken cancellationToken);
 
     /// <summary>
     /// Writes a batch in one transaction. What is there and newer stays: of two servers that both believed to decide, the later one is right. Transitions that are

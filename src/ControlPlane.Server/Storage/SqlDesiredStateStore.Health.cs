@@ -5,12 +5,12 @@ namespace ControlPlane.Server.Storage;
 internal abstract partial class SqlDesiredStateStore : IHealthStore
 {
     /// <inheritdoc/>
-    public async Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(DateTimeOffset after, CancellationToken cancellationToken)
     {
         await EnsureMigratedAsync(cancellationToken);
         return await QueryAsync(
-            "SELECT upstream, updated_at, json FROM health",
-            [],
+            "SELECT upstream, updated_at, json FROM health WHERE updated_at > @after",
+            [("after", after.ToUniversalTime())],
             row => new StoredHealth(row.GetString(0), row.GetFieldValue<DateTimeOffset>(1), row.GetString(2)),
             cancellationToken
         );

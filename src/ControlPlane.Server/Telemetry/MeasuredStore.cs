@@ -91,8 +91,8 @@ internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metri
     private IHealthStore Health => (IHealthStore)inner;
 
     /// <inheritdoc/>
-    public Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(CancellationToken cancellationToken) =>
-        Measure("load_health", () => Health.LoadHealthAsync(cancellationToken));
+    public Task<IReadOnlyList<StoredHealth>> LoadHealthAsync(DateTimeOffset after, CancellationToken cancellationToken) =>
+        Measure("load_health", () => Health.LoadHealthAsync(after, cancellationToken));
 
     /// <inheritdoc/>
     public Task WriteHealthAsync(HealthBatch batch, CancellationToken cancellationToken) =>

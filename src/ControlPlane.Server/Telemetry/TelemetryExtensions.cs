@@ -1,3 +1,4 @@
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.HealthIntake.LoadReporting;
 using ControlPlane.Server.HealthIntake.Probing;
 using OpenTelemetry;
@@ -34,6 +35,7 @@ internal static class TelemetryExtensions
         DiscoveryName,
         LoadReportingMetrics.MeterName,
         ProbeMetrics.MeterName,
+        DnsMetrics.MeterName,
         "Npgsql",
     ];
 

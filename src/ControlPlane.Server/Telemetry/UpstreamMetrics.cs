@@ -70,7 +70,7 @@ internal sealed class UpstreamMetrics : IHostedService
             }
 
             var registered = desired.Children(ResourceKind.Endpoint, name);
-            var total = spec.Endpoints.Source == EndpointSource.Registration ? registered.Count : spec.Endpoints.Static.Length;
+            var total = spec.Endpoints.Source == EndpointSource.Static ? spec.Endpoints.Static.Length : registered.Count;
             var (healthy, draining, unhealthy) = Published(spec, registered, desired.Children(ResourceKind.Override, name), total, now);
 
             // Every state, also where it is 0: an alert on a sum must not vanish with its last endpoint.

@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.Sockets;
 using ControlPlane.AdminClient;
 using ControlPlane.Resources;
 using ControlPlane.TestKit;
@@ -60,16 +62,25 @@ public sealed class RefusedCompanyTests
     }
 
     [Fact]
-    public async Task A_listener_that_was_refused_for_anothers_address_is_served_when_the_other_is_deleted()
+    public async Task A_listener_that_was_refused_for_its_address_is_tried_again_when_another_one_goes()
     {
         await using var server = await ControlPlaneHost.StartAsync();
         await using var edge = await Edge.StartAsync(server.Xds.Port);
         await server.Client.ApplyAsync(edge.Manifests());
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(10));
-        await server.Client.PutAsync(Edge.Key(ResourceKind.EnvoyResource, "second"), RawListener("second", edge.ListenerPort), LetPast);
-        await ExpectRefusalAsync(server, "second", "address");
+        using var other = new TcpListener(IPAddress.Loopback, 0);
+        other.Start();
+        var port = ((IPEndPoint)other.LocalEndpoint).Port;
+        await server.Client.PutAsync(Edge.Key(ResourceKind.EnvoyResource, "second"), RawListener("second", port));
+        await ExpectRefusalAsync(server, "second", "ddress");
+        other.Stop();
         await server.Client.DeleteAsync(Edge.Key(ResourceKind.Listener, "edge"));
-        await edge.AnswerAsync((_, text) => text == "raw second", TimeSpan.FromSeconds(5));
+        await Eventually.Get(
+            "the second listener",
+            token => edge.Http.GetStringAsync(new Uri($"http://127.0.0.1:{port}/"), token),
+            text => text == "raw second",
+            TimeSpan.FromSeconds(5)
+        );
     }
 
     [Fact]

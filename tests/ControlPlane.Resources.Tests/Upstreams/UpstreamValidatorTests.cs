@@ -330,6 +330,39 @@ public sealed class UpstreamValidatorTests
             { "{ source: registration, hosts: [{ address: a.local, port: 80 }] }", "/spec/endpoints/hosts", "not-for-this-source" },
             { "{ source: registration, dns: { refreshRate: 1m } }", "/spec/endpoints/dns", "not-for-this-source" },
             { "{ source: envoyStrictDns }", "/spec/endpoints/hosts", "host-required" },
+            { "{ source: dns }", "/spec/endpoints/hosts", "host-required" },
+            { "{ source: dns, hosts: [{ address: a.local }] }", "/spec/endpoints/hosts/0/port", "port-required" },
+            { "{ source: dns, hosts: [{ address: 10.0.1.1 }] }", "/spec/endpoints/hosts/0/port", "out-of-range" },
+            {
+                "{ source: dns, hosts: [{ address: a.local, port: 80 }], dns: { respectTtl: true } }",
+                "/spec/endpoints/dns",
+                "not-for-this-source"
+            },
+            {
+                "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80 }], resolution: { minInterval: 9s } }",
+                "/spec/endpoints/resolution",
+                "not-for-this-source"
+            },
+            {
+                "{ source: dns, hosts: [{ address: a.local, port: 80 }], resolution: { minInterval: 500ms } }",
+                "/spec/endpoints/resolution/minInterval",
+                "out-of-range"
+            },
+            {
+                "{ source: dns, hosts: [{ address: a.local, port: 80 }], resolution: { minInterval: 2m } }",
+                "/spec/endpoints/resolution/maxInterval",
+                "out-of-range"
+            },
+            {
+                "{ source: dns, hosts: [{ address: a.local, port: 80 }], resolution: { servers: [ns.local] } }",
+                "/spec/endpoints/resolution/servers/0",
+                "invalid-address"
+            },
+            {
+                "{ source: dns, hosts: [{ address: a.local, port: 80 }, { address: a.local, port: 80 }] }",
+                "/spec/endpoints/hosts/1",
+                "duplicate-endpoint"
+            },
             {
                 "{ source: envoyStrictDns, hosts: [{ address: a.local, port: 80 }], dns: { refreshRate: 1ms } }",
                 "/spec/endpoints/dns/refreshRate",
@@ -437,6 +470,9 @@ public sealed class UpstreamValidatorTests
         "endpoints: { static: [{ address: '2001:db8::1', port: 65535 }, { address: 'unix:/run/app.sock' }, { address: 'unix:@app' }] }"
     )]
     [InlineData("endpoints: { static: [{ address: 10.0.1.1, port: 80 }, { address: 10.0.1.1, port: 81 }] }")]
+    [InlineData(
+        "endpoints: { source: dns, hosts: [{ address: a.example.com, port: 80 }, { address: _http._tcp.example.com }], resolution: { minInterval: 1s, maxInterval: 5m, addresses: all, servers: [10.0.0.53, '10.0.0.54:5353', '2001:db8::53', '[2001:db8::53]:5353'] } }"
+    )]
     [InlineData(
         "endpoints: { source: envoyStrictDns, hosts: [{ address: a.example.com, port: 80 }, { address: _srv.b-c.local., port: 80 }, { address: 10.0.1.1, port: 80 }] }"
     )]

@@ -79,7 +79,7 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
         Is(201, await api.PutAsync("/api/v1/upstreams/passed" + Warn, Refused));
 
         Is(201, await api.PutAsync("/api/v1/upstreams/passed/endpoints/a", Bodies.Endpoint()));
-        Is(201, await api.PutAsync("/api/v1/upstreams/passed/endpoints/b", Bodies.Endpoint("10.0.0.2")));
+        Is(201, await api.PutAsync("/api/v1/upstreams/passed/endpoints/b", Bodies.Endpoint(port: 8081)));
         Is(201, await OrderAsync("/api/v1/upstreams/passed/endpoints/a:drain"));
         Is(200, await PatchAsync("/api/v1/upstreams/passed", """{"metadata": {"labels": {"a": "b"}}}"""));
         var revision = (await api.Client.RevisionsAsync(1)).Items[0].Revision;

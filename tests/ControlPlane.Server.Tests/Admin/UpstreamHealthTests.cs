@@ -197,7 +197,9 @@ public sealed class UpstreamHealthTests
         await Eventually.True(
             "the store to be told",
             async _ =>
-                (await again.Services.GetRequiredService<IHealthStore>().LoadHealthAsync(default)).Single(s => s.Upstream == "a")
+                (await again.Services.GetRequiredService<IHealthStore>().LoadHealthAsync(DateTimeOffset.MinValue, default)).Single(s =>
+                    s.Upstream == "a"
+                )
                     is { Json: { } json }
                 && json.Contains("\"state\":\"down\"", StringComparison.Ordinal)
         );
@@ -228,7 +230,8 @@ public sealed class UpstreamHealthTests
         var file = host.Services.GetRequiredService<LastGoodHealthFile>();
 
         foreach (
-            var read in (Func<Task<IReadOnlyList<StoredHealth>>>[])[() => store.LoadHealthAsync(default), () => file.LoadAsync(default)]
+            var read in (Func<Task<IReadOnlyList<StoredHealth>>>[])
+                [() => store.LoadHealthAsync(DateTimeOffset.MinValue, default), () => file.LoadAsync(default)]
         )
         {
             await Eventually.True(

@@ -2,6 +2,7 @@ using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.Health.Wire;
 using ControlPlane.Server.Tests.Storage;
@@ -70,6 +71,54 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
 
         Assert.True(first.Services.GetRequiredService<HealthLeadership>().Role.Leads);
         Assert.True(second.Services.GetRequiredService<HealthPeers>().IsFollowing);
+    }
+
+    [Fact]
+    public async Task A_server_that_cannot_reach_the_other_one_takes_its_verdicts_from_the_database()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        // What it says of itself is wrong, as where servers on several machines were not told how to reach each other.
+        await using var first = await ControlPlaneHost.StartAsync(o =>
+            o with
+            {
+                Store = database,
+                PeerAddress = $"127.0.0.1:{FreePort.Next()}",
+                NoProbes = true,
+            }
+        );
+        await LeadsAsync(first);
+        await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
+        await first.Client.PutAsync(
+            new ResourceKey(ResourceKind.Upstream, "a"),
+            """
+            {"spec": {"health": {"authority": "central", "checks": [{"tcp": {}}]}, "endpoints": {"source": "static", "static": [
+            {"address": "10.0.0.1", "port": 80}, {"address": "10.0.0.2", "port": 80}, {"address": "10.0.0.3", "port": 80}]}}}
+            """
+        );
+        var failure = new EvidenceItem
+        {
+            Upstream = "a",
+            Endpoint = "10.0.0.1:80",
+            Passed = false,
+            Class = EvidenceClass.Refused,
+            Ttl = TimeSpan.FromMinutes(5),
+        };
+        for (var i = 0; i < 5; i++)
+        {
+            await Eventually.True("the evidence to be taken", async _ => (await first.Client.PostEvidenceAsync([failure])).Accepted == 1);
+        }
+
+        var key = new ResourceKey(ResourceKind.Upstream, "a");
+        await Eventually.True(
+            "the verdict at the other one",
+            async _ =>
+                await second.Client.FindAsync(key) is not null
+                && (await second.Client.XdsAsync(key)).Resources.Any(r =>
+                    r.Message.ToJsonString().Contains("UNHEALTHY", StringComparison.Ordinal)
+                ),
+            Patience
+        );
+        Assert.False(second.Services.GetRequiredService<HealthPeers>().IsFollowing);
     }
 
     [Fact]

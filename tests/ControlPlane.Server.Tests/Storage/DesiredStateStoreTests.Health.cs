@@ -19,7 +19,11 @@ public abstract partial class DesiredStateStoreTests
 
         Assert.Equal(
             [Remembered("", 1, "{}"), Remembered("a", 3, """{"x":3}"""), Remembered("b", 3, """{"ü":"\u0000"}""")],
-            (await Health.LoadHealthAsync(Cancellation)).OrderBy(h => h.Upstream, StringComparer.Ordinal)
+            (await Health.LoadHealthAsync(DateTimeOffset.MinValue, Cancellation)).OrderBy(h => h.Upstream, StringComparer.Ordinal)
+        );
+        Assert.Equal(
+            ["a", "b"],
+            (await Health.LoadHealthAsync(Noon.AddSeconds(1), Cancellation)).Select(h => h.Upstream).Order(StringComparer.Ordinal)
         );
     }
 
@@ -29,7 +33,7 @@ public abstract partial class DesiredStateStoreTests
         await Health.WriteHealthAsync(new HealthBatch([Remembered("a", 1, "{}"), Remembered("b", 1, "{}")], []), Cancellation);
         await Health.WriteHealthAsync(new HealthBatch([Remembered("a", 2, null), Remembered("never", 2, null)], []), Cancellation);
 
-        Assert.Equal("b", Assert.Single(await Health.LoadHealthAsync(Cancellation)).Upstream);
+        Assert.Equal("b", Assert.Single(await Health.LoadHealthAsync(DateTimeOffset.MinValue, Cancellation)).Upstream);
     }
 
     [Fact]
@@ -81,7 +85,7 @@ public abstract partial class DesiredStateStoreTests
         var other = Track(await CreateOtherKindAsync());
         await other.MigrateAsync(Cancellation);
         await other.RestoreAsync(backup, Cancellation);
-        Assert.Empty(await ((IHealthStore)other).LoadHealthAsync(Cancellation));
+        Assert.Empty(await ((IHealthStore)other).LoadHealthAsync(DateTimeOffset.MinValue, Cancellation));
     }
 
     private static StoredHealth Remembered(string upstream, int second, string? json) => new(upstream, Noon.AddSeconds(second), json);

@@ -118,7 +118,7 @@ internal sealed class ReportedUpstream(string name)
         spec.Endpoints.Source switch
         {
             EndpointSource.Static => spec.Endpoints.Static.Select(e => (e.DefaultId(), e)),
-            EndpointSource.Registration => registered.Select(e => (e.Key, (EndpointSpec)e.Value.Manifest.Spec)),
+            EndpointSource.Registration or EndpointSource.Dns => registered.Select(e => (e.Key, (EndpointSpec)e.Value.Manifest.Spec)),
             _ => [],
         };
 

@@ -23,6 +23,16 @@ internal static class ForeignBytes
             _ => $"answered '{Excerpt(bytes)}'",
         };
 
+    /// <summary>
+    /// What a server complains about that knows enough HTTP/1.1 to say so: nginx, Apache and Go of plaintext on their TLS ports, Kestrel of HTTP/1.1 where it speaks HTTP/2 alone.
+    /// </summary>
+    /// <param name="body">How the body of its 400 begins.</param>
+    /// <returns>Null if it complains about something else.</returns>
+    public static string? Complaint(ReadOnlySpan<byte> body) =>
+        body.IndexOf("HTTPS"u8) >= 0 || body.IndexOf("SSL-enabled"u8) >= 0 ? "asked in plaintext, the endpoint wants TLS (HTTP 400)"
+        : body.IndexOf("HTTP/2 only"u8) >= 0 ? "asked in HTTP/1.1, the endpoint speaks HTTP/2 only (HTTP 400)"
+        : null;
+
     private static bool IsHttp2(ReadOnlySpan<byte> bytes) =>
         bytes.Length >= FrameHead
         && bytes[0] == 0

@@ -3,7 +3,7 @@ using System.Globalization;
 namespace ControlPlane.Server.HealthIntake.Probing;
 
 /// <summary>
-/// Reads one HTTP/1.x response (RFC 9112) as its bytes come, in a fixed amount of memory however long it is: of a line the beginning is kept, of a body nothing. Informational
+/// Reads one HTTP/1.x response (RFC 9112) as its bytes come, in a fixed amount of memory however long it is: of a line the beginning is kept, and of the body. Informational
 /// responses are passed over.
 /// </summary>
 internal sealed class Http1ResponseReader
@@ -57,6 +57,9 @@ internal sealed class Http1ResponseReader
     /// <summary>Whether another request can follow on the connection.</summary>
     public bool KeepsAlive { get; private set; }
 
+    /// <summary>How the body begins, up to 128 bytes; empty of one in chunks.</summary>
+    public ReadOnlySpan<byte> BodyStart => _isChunked || Status == 0 ? default : _line.AsSpan(0, _lineLength);
+
     /// <summary>Begins anew.</summary>
     /// <param name="isHead">The request is HEAD, whose response has no body.</param>
     public void Reset(bool isHead)
@@ -81,6 +84,7 @@ internal sealed class Http1ResponseReader
                 case Step.Body:
                 case Step.ChunkData:
                     var taken = (int)Math.Min(bytes.Length, _remaining);
+                    KeepStart(bytes[..taken]);
                     _remaining -= taken;
                     bytes = bytes[taken..];
                     CountBody(taken);
@@ -97,6 +101,7 @@ internal sealed class Http1ResponseReader
                     }
                     break;
                 case Step.BodyToEnd:
+                    KeepStart(bytes);
                     CountBody(bytes.Length);
                     bytes = [];
                     break;
@@ -234,8 +239,19 @@ internal sealed class Http1ResponseReader
         }
     }
 
+    private void KeepStart(ReadOnlySpan<byte> body)
+    {
+        if (!_isChunked)
+        {
+            var kept = Math.Min(body.Length, _line.Length - _lineLength);
+            body[..kept].CopyTo(_line.AsSpan(_lineLength));
+            _lineLength += kept;
+        }
+    }
+
     private void EndHead()
     {
+        _lineLength = 0;
         if (Status is >= 100 and < 200 and not 101)
         {
             BeginHead();

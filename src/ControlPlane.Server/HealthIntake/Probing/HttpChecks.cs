@@ -25,8 +25,11 @@ internal static class Http1Check
             }
             if (received.Count == 0 ? response.End() : response.Read(workspace.Buffer.AsSpan(0, received.Count)))
             {
-                return response.Fault is { } fault
-                    ? ProbeOutcome.Protocol(fault)
+                return response is { Status: 400, Fault: null }
+                    && !probe.Request.Expects(400)
+                    && ForeignBytes.Complaint(response.BodyStart) is { } complaint
+                        ? ProbeOutcome.Protocol(complaint)
+                    : response.Fault is { } fault ? ProbeOutcome.Protocol(fault)
                     : ProbeOutcome.Status(response.Status, probe.Request.Expects(response.Status));
             }
             if (received.Count == 0)

@@ -62,7 +62,10 @@ internal sealed class ProbeConnection : IDisposable
         TimeProvider time
     )
     {
-        var connecting = operation.ConnectAsync(_socket, target is UnixSocketEndPoint unix ? new UnixDomainSocketEndPoint(unix.Path) : target);
+        var connecting = operation.ConnectAsync(
+            _socket,
+            target is UnixSocketEndPoint unix ? new UnixDomainSocketEndPoint(unix.Path) : target
+        );
         var atOnce = connecting.IsCompleted;
         var error = await connecting;
         if (error != SocketError.Success)

@@ -136,6 +136,26 @@ public sealed class HostileBackendTests
         Assert.Equal((FailureClass.Protocol, "asked in HTTP/1.1, the endpoint answered in HTTP/2"), (result.Class, result.Text));
     }
 
+    [Theory]
+    [InlineData("<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>")]
+    [InlineData("Client sent an HTTP request to an HTTPS server.\n")]
+    public async Task A_TLS_server_that_complains_about_plaintext_is_understood(string complaint)
+    {
+        await using var backend = RawBackend.Answering(
+            $"HTTP/1.1 400 Bad Request\r\nContent-Length: {complaint.Length}\r\n\r\n{complaint}"
+        );
+        var result = await ProbeLab.ProbeOnceAsync(ProbeLab.Upstream(ProbeLab.Http(), ProbeLab.Loopback(backend.Port)));
+        Assert.Equal((FailureClass.Protocol, "asked in plaintext, the endpoint wants TLS (HTTP 400)"), (result.Class, result.Text));
+    }
+
+    [Fact]
+    public async Task A_real_server_that_speaks_HTTP_2_only_is_understood()
+    {
+        await using var backend = await TestBackend.StartAsync("b", HttpProtocols.Http2);
+        var result = await ProbeLab.ProbeOnceAsync(ProbeLab.Upstream(ProbeLab.Http(), ProbeLab.Loopback(backend.Port)));
+        Assert.Equal((FailureClass.Protocol, "asked in HTTP/1.1, the endpoint speaks HTTP/2 only (HTTP 400)"), (result.Class, result.Text));
+    }
+
     [Fact]
     public async Task HTTP_2_is_spoken_with_prior_knowledge_and_on_one_connection()
     {

@@ -1,0 +1,146 @@
+using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
+using ControlPlane.TestKit;
+
+namespace ControlPlane.Server.Tests.HealthIntake.DnsResolution;
+
+/// <summary>An upstream whose endpoints are names, in the whole server.</summary>
+public sealed class DnsUpstreamTests
+{
+    private const string Name = "shop.example.com";
+
+    private static readonly ResourceKey Shop = new(ResourceKind.Upstream, "shop");
+
+    [Fact]
+    public async Task Proxies_get_what_the_name_resolves_to_and_follow_its_changes()
+    {
+        await using var dns = new DnsServer();
+        dns.Set(Name, 1, "10.0.0.1", "10.0.0.2");
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, dns);
+        await AddressesAsync(host, "10.0.0.1", "10.0.0.2");
+
+        dns.Set(Name, 1, "10.0.0.2", "10.0.0.3");
+        await AddressesAsync(host, "10.0.0.2", "10.0.0.3");
+
+        // The cluster takes its endpoints from the server, as of any other source that is the server's.
+        var cluster = (await host.Client.XdsAsync(Shop)).Resources.Single(r => r.Type == "CDS").Message;
+        Assert.Equal("EDS", (string?)cluster["type"]);
+    }
+
+    [Fact]
+    public async Task Resolved_endpoints_are_listed_and_can_be_drained_and_are_not_written()
+    {
+        await using var dns = new DnsServer();
+        dns.Set(Name, 1, "10.0.0.1", "10.0.0.2");
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, dns);
+        await AddressesAsync(host, "10.0.0.1", "10.0.0.2");
+
+        var endpoints = await host.Client.ListAsync(ResourceKind.Endpoint, "shop");
+        Assert.Equal(["shop/10.0.0.1:80", "shop/10.0.0.2:80"], endpoints.Items.Select(e => e.Metadata.Name));
+        Assert.All(endpoints.Items, e => Assert.Equal("dns", e.Status!.Source));
+
+        await host.Client.OrderAsync("shop", "10.0.0.1:80", "disable", new EndpointOrder { Reason = "disk full" });
+        await AddressesAsync(host, "10.0.0.2");
+
+        var refused = await Assert.ThrowsAsync<AdminClient.ApiException>(() =>
+            host.Client.RegisterAsync("shop", "spec: {address: 10.0.0.9, port: 80}")
+        );
+        Assert.Contains("come from 'dns'", refused.Message, StringComparison.Ordinal);
+        refused = await Assert.ThrowsAsync<AdminClient.ApiException>(() =>
+            host.Client.DeleteAsync(ResourceKey.Sub(ResourceKind.Endpoint, "shop", "10.0.0.2:80"))
+        );
+        Assert.Contains("comes from DNS", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_name_that_is_gone_keeps_its_last_endpoints_and_the_object_says_so()
+    {
+        await using var dns = new DnsServer();
+        dns.Set(Name, 1, "10.0.0.1");
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, dns);
+        await AddressesAsync(host, "10.0.0.1");
+        dns.Remove(Name);
+
+        var view = await Eventually.Get(
+            "the warning",
+            _ => host.Client.FindAsync(Shop),
+            v => v?.Status?.Warnings is { } warnings && warnings.Any(w => w.Code == "dns-name-not-found")
+        );
+        Assert.Contains(
+            "does not exist (NXDOMAIN)",
+            view!.Status!.Warnings!.Value.Single(w => w.Code == "dns-name-not-found").Message,
+            StringComparison.Ordinal
+        );
+        await AddressesAsync(host, "10.0.0.1");
+    }
+
+    [Fact]
+    public async Task While_no_DNS_server_answers_nothing_is_published_in_place_of_what_proxies_have()
+    {
+        await using var dns = new DnsServer { ResponseCode = 2 };
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, dns);
+        await Eventually.Get(
+            "the warning",
+            _ => host.Client.FindAsync(Shop),
+            v => v?.Status?.Warnings is { } warnings && warnings.Any(w => w.Code == "dns-failure")
+        );
+        Assert.DoesNotContain((await host.Client.XdsAsync(Shop)).Resources, r => r.Type == "EDS");
+
+        dns.ResponseCode = 0;
+        dns.Set(Name, 1, "10.0.0.1");
+        await AddressesAsync(host, "10.0.0.1");
+        await host.Client.DeleteAsync(Shop);
+    }
+
+    [Fact]
+    public async Task Resolved_endpoints_are_probed()
+    {
+        await using var backend = await TestBackend.StartAsync("b");
+        await using var dns = new DnsServer();
+        dns.Set(Name, 1, "127.0.0.1");
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(
+            host,
+            dns,
+            backend.Port,
+            "health: {checks: [{interval: 500ms, edgeInterval: 200ms, timeout: 300ms, http: {path: /ready}}]}"
+        );
+        var health = await Eventually.Get(
+            "a verdict",
+            _ => host.Client.HealthAsync("shop"),
+            h => h.Endpoints.Any(e => e.State == "UP" && !e.Active.Evidence.IsEmpty)
+        );
+        Assert.Equal($"127.0.0.1:{backend.Port}", Assert.Single(health.Endpoints).Endpoint);
+        Assert.Equal(Name, backend.LastRequest!.Host);
+    }
+
+    private static Task<ObjectView> PutAsync(ControlPlaneHost host, DnsServer dns, int port = 80, string more = "") =>
+        host.Client.PutAsync(
+            Shop,
+            $$"""
+            spec:
+              endpoints:
+                source: dns
+                hosts: [{address: {{Name}}, port: {{port}} }]
+                resolution: {minInterval: 1s, servers: ["{{dns.Address}}"]}
+              {{more}}
+            """
+        );
+
+    private static async Task AddressesAsync(ControlPlaneHost host, params string[] addresses) =>
+        await Eventually.Get(
+            $"the addresses {string.Join(", ", addresses)}",
+            async stop =>
+                (await host.Client.XdsAsync(Shop, stop))
+                    .Resources.Where(r => r.Type == "EDS")
+                    .SelectMany(r => r.Message["endpoints"]?.AsArray() ?? [])
+                    .SelectMany(l => l!["lbEndpoints"]!.AsArray())
+                    .Select(e => (string)e!["endpoint"]!["address"]!["socketAddress"]!["address"]!)
+                    .ToList(),
+            found => found.SequenceEqual(addresses)
+        );
+}
