@@ -258,7 +258,15 @@ internal sealed partial class HealthArchive : BackgroundService
         }
 
         await WriteFileAsync();
-        while (await TryWriteAsync(cancellationToken)) { }
+        try
+        {
+            while (await TryWriteAsync(cancellationToken)) { }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            // No time is left. The file has the verdicts; transitions of the last moments are lost.
+            LogStoreAway("the server stops");
+        }
     }
 
     /// <inheritdoc/>
@@ -456,8 +464,9 @@ internal sealed partial class HealthArchive : BackgroundService
                 }
             }
 
-            var last = batch.Transitions.Count > 0 ? batch.Transitions[^1].Id : 0;
-            while (_waiting.TryPeek(out var next) && next.Id <= last)
+            // Not by the greatest id: those of another server, which this one followed, may lie between.
+            var written = batch.Transitions.Select(t => t.Id).ToHashSet();
+            while (_waiting.TryPeek(out var next) && written.Contains(next.Id))
             {
                 _waiting.Dequeue();
             }
