@@ -18,12 +18,15 @@ internal sealed class DemoProcess : IAsyncDisposable
     /// <summary>Fixed, as in the README.</summary>
     public const int ListenerPort = 10000;
 
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("controlplane-demo-test-");
+    private readonly DirectoryInfo _folder;
     private readonly ProcessOutput _output = new();
     private readonly Process _process;
 
     private DemoProcess(IEnumerable<string> arguments)
     {
+        // Skips the test where there is none: before there is anything to clean up.
+        var envoy = EnvoyFixture.Locate(EnvoyRelease.Current);
+        _folder = Directory.CreateTempSubdirectory("controlplane-demo-test-");
         var start = new ProcessStartInfo("setsid")
         {
             UseShellExecute = false,
@@ -42,7 +45,7 @@ internal sealed class DemoProcess : IAsyncDisposable
             },
             Environment =
             {
-                ["ENVOY_PATH"] = EnvoyFixture.Locate(EnvoyRelease.Current),
+                ["ENVOY_PATH"] = envoy,
                 ["TMPDIR"] = _folder.FullName,
                 // The runtime's own sockets would lie in that folder, too.
                 ["DOTNET_EnableDiagnostics"] = "0",
