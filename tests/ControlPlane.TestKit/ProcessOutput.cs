@@ -4,7 +4,7 @@ using System.Text;
 namespace ControlPlane.TestKit;
 
 /// <summary>What a child process has written to one of its pipes so far.</summary>
-internal sealed class ProcessOutput
+public sealed class ProcessOutput
 {
     private readonly StringBuilder _text = new();
 

@@ -37,27 +37,54 @@ internal sealed class DemoService(
         var executable = EnvoyProcess.Find();
         if (executable is null)
         {
-            Console.WriteLine(Text.WithoutEnvoy(options));
-            await Task.Delay(Timeout.InfiniteTimeSpan, time, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await SayAsync(Text.WithoutEnvoy(options), stoppingToken);
+            return;
+        }
+
+        // Asked before: another Envoy would share the port with ours, and take some of the requests.
+        if (await ListensAsync(stoppingToken))
+        {
+            await SayAsync(
+                Text.Failed(options, $"Something else listens on 127.0.0.1:{ListenerPort}: end it, and start again."),
+                stoppingToken
+            );
             return;
         }
 
         await using var envoy = EnvoyProcess.Start(executable, NodeId, Text.Bootstrap(options));
-        Console.WriteLine(
-            await WhyNotAsync(envoy, stoppingToken) is { } reason
-                ? Text.Failed(options, reason)
-                : Text.WithEnvoy(options, executable, backends.Ports["green"])
-        );
+        if (await WhyNotAsync(envoy, stoppingToken) is { } reason)
+        {
+            await SayAsync(Text.Failed(options, reason), stoppingToken);
+            return;
+        }
+
+        Console.WriteLine(Text.WithEnvoy(options, executable, backends.Ports["green"]));
+        await Task.WhenAll(ReportEndAsync(envoy, stoppingToken), PlayOutagesAsync(backends, stoppingToken));
+    }
+
+    /// <summary>Says the last word; the server, with the demo's backends, stays until it is told to stop.</summary>
+    private async Task SayAsync(string text, CancellationToken cancellationToken)
+    {
+        Console.WriteLine(text);
+        await Task.Delay(Timeout.InfiniteTimeSpan, time, cancellationToken);
+    }
+
+    private async Task PlayOutagesAsync(DemoBackends backends, CancellationToken cancellationToken)
+    {
         while (true)
         {
-            var told = backends.Told.ReadAsync(stoppingToken).AsTask();
-            if (await Task.WhenAny(told, envoy.Ended) != told)
-            {
-                Console.WriteLine(Text.Failed(options, "Envoy has ended. " + envoy.LastWords));
-            }
-
-            await new DemoOutage(await told, backends, health, new Uri($"http://127.0.0.1:{ListenerPort}/"), time).PlayAsync(stoppingToken);
+            var told = await backends.Told.ReadAsync(cancellationToken);
+            await new DemoOutage(told, backends, health, new Uri($"http://127.0.0.1:{ListenerPort}/"), time).PlayAsync(cancellationToken);
         }
+    }
+
+    private async Task ReportEndAsync(EnvoyProcess envoy, CancellationToken cancellationToken)
+    {
+        await envoy.Ended.WaitAsync(cancellationToken);
+
+        // Ctrl-C goes to both processes, and Envoy may be the faster one.
+        await Task.Delay(TimeSpan.FromSeconds(1), time, cancellationToken);
+        Console.WriteLine(Text.Failed(options, envoy.EndReason));
     }
 
     /// <summary>Waits until the proxy has everything and serves; says why not if it does not.</summary>
@@ -69,7 +96,7 @@ internal sealed class DemoService(
             var subscriptions = nodes.Find(NodeId)?.Streams.SelectMany(s => s.Subscriptions).ToList() ?? [];
             if (envoy.Ended.IsCompleted)
             {
-                return "Envoy has ended. " + envoy.LastWords;
+                return envoy.EndReason;
             }
 
             if (subscriptions.SelectMany(s => s.Refusals).FirstOrDefault() is { } refusal)
@@ -192,20 +219,16 @@ internal sealed class DemoService(
             $$"""
 
                 The demo does not run. {{reason}}
-                Perhaps something else listens on 127.0.0.1:{{ListenerPort}}. What the proxy says:
-                  curl{{Token(options)}} {{Api(options)}}/nodes
+                What the proxy says:
+                  {{FirstSteps.Curl(options)}} {{FirstSteps.Admin(options)}}/api/v1/nodes
 
                 """;
 
-        private static string Api(ServerOptions options) =>
-            $"{(options.AdminTlsCert is null ? "http" : "https")}://{ListenAddress.Format(options.AdminListen)}/api/v1";
-
-        private static string Token(ServerOptions options) => options.AdminTokenFile is null ? "" : " -H \"Authorization: Bearer $TOKEN\"";
-
         public static string WithEnvoy(ServerOptions options, string executable, int backend)
         {
-            var api = Api(options);
-            var curl = "curl" + Token(options);
+            var admin = FirstSteps.Admin(options);
+            var api = admin + "/api/v1";
+            var curl = FirstSteps.Curl(options);
             return $$$"""
 
                 The demo runs: three backends (red, green, blue), an upstream, a route table and a listener,
@@ -229,7 +252,7 @@ internal sealed class DemoService(
                     curl -X POST 127.0.0.1:{{{backend}}}/stop
                     {{{curl}}} {{{api}}}/upstreams/demo/health
 
-                  The API's documentation: {{{api[..^"/api/v1".Length]}}}/docs
+                  The API's documentation: {{{admin}}}/docs
                   Ctrl-C ends everything and leaves nothing behind.
 
                 """;
@@ -240,7 +263,7 @@ internal sealed class DemoService(
 
                 The demo's objects are there, but no Envoy was found: set ENVOY_PATH, or put 'envoy' in a folder of PATH, and start again.
                 Or run one yourself:   envoy -c envoy/edge.yaml      then:   curl 127.0.0.1:{{ListenerPort}}
-                Look at what it will be told:   curl http://{{ListenAddress.Format(options.AdminListen)}}/api/v1/upstreams/demo/xds
+                Look at what it will be told:   {{FirstSteps.Curl(options)}} {{FirstSteps.Admin(options)}}/api/v1/upstreams/demo/xds
 
                 """;
     }

@@ -28,6 +28,9 @@ internal sealed class EnvoyProcess : IAsyncDisposable
         }
     }
 
+    /// <summary>How it has ended; only to be asked when it has.</summary>
+    public string EndReason => $"Envoy has ended with code {_process.ExitCode}. {LastWords}";
+
     private static string LogIn(DirectoryInfo directory) => Path.Combine(directory.FullName, "envoy.log");
 
     /// <summary>Finds an Envoy: <c>ENVOY_PATH</c>, else <c>envoy</c> in a folder of <c>PATH</c>. Null if there is none.</summary>

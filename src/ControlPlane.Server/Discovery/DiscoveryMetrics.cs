@@ -16,6 +16,7 @@ internal sealed class DiscoveryMetrics
 
     private readonly UpDownCounter<long> _connections;
     private readonly Counter<long> _pushes;
+    private readonly Counter<long> _resources;
     private readonly Counter<long> _acks;
     private readonly Counter<long> _nacks;
     private readonly Histogram<double> _pushDuration;
@@ -32,6 +33,7 @@ internal sealed class DiscoveryMetrics
         var meter = meters.Create(Name);
         _connections = meter.CreateUpDownCounter<long>("xds.connections", "{stream}", "Streams that are open, by protocol and by service.");
         _pushes = meter.CreateCounter<long>("xds.pushes", "{response}", "Responses sent.");
+        _resources = meter.CreateCounter<long>("xds.resources", "{resource}", "Resources in the responses sent.");
         _acks = meter.CreateCounter<long>("xds.acks", "{response}", "Responses that the client acknowledged.");
         _nacks = meter.CreateCounter<long>("xds.nacks", "{response}", "Responses that the client refused.");
         _pushDuration = meter.CreateHistogram(
@@ -74,6 +76,7 @@ internal sealed class DiscoveryMetrics
     {
         var tag = _typeTags[response.Type.Index];
         _pushes.Add(1, tag);
+        _resources.Add(response.Count, tag);
         _pushSize.Record(size, tag);
         if (since != 0)
         {

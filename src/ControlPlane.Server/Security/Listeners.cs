@@ -52,6 +52,8 @@ internal static class Listeners
         var limitLogger = services.GetRequiredService<ILogger<ConnectionLimit>>();
 
         kestrel.AddServerHeader = false;
+        // Envoy says ":scheme: http" on its gRPC streams over TLS, too. Nothing here goes by the scheme that a client claims.
+        kestrel.AllowAlternateSchemes = true;
         var limits = kestrel.Limits;
         // The API has its own limit. With Kestrel's, a client that is still sending would see its connection reset in place of the answer.
         limits.MaxRequestBodySize = null;

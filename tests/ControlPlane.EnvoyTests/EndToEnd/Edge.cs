@@ -109,6 +109,16 @@ internal sealed class Edge : IAsyncDisposable
 
             """;
 
+    /// <summary>A node group of the one node of the same name.</summary>
+    public static string NodeGroup(string id) =>
+        $$"""
+            apiVersion: controlplane/v1
+            kind: NodeGroup
+            metadata: {name: {{id}}}
+            spec: {selectors: [{ids: [{{id}}]}]}
+
+            """;
+
     /// <summary>All three, as one file.</summary>
     public string Manifests() => string.Join("---\n", Upstream(), RouteTable(), Listener());
 

@@ -37,8 +37,8 @@ public sealed class FleetTests(PostgresFixture postgres)
         await server.Client.ApplyAsync(
             string.Join(
                 "---\n",
-                Group("current"),
-                Group("oldest"),
+                Edge.NodeGroup("current"),
+                Edge.NodeGroup("oldest"),
                 current.Upstream(),
                 Edge.RouteTable(),
                 current.Listener(name: "on-current") + "  nodeGroups: [current]\n",
@@ -86,15 +86,6 @@ public sealed class FleetTests(PostgresFixture postgres)
         await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", edge.Backends[1]));
         await edge.AnswerAsync((_, text) => text.Contains("backend-1", StringComparison.Ordinal), TimeSpan.FromSeconds(1));
     }
-
-    private static string Group(string id) =>
-        $$"""
-            apiVersion: controlplane/v1
-            kind: NodeGroup
-            metadata: {name: {{id}}}
-            spec: {selectors: [{ids: [{{id}}]}]}
-
-            """;
 
     private static async Task<string> VersionsAsync(ControlPlaneHost server) =>
         string.Join(

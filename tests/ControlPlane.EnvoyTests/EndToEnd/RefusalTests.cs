@@ -1,123 +1,159 @@
 using ControlPlane.AdminClient;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
 using ControlPlane.TestKit;
 
 namespace ControlPlane.EnvoyTests.EndToEnd;
 
-/// <summary>What Envoy refuses shows up with its words, and holds up nothing else.</summary>
+/// <summary>What a mixed fleet of the newest and the oldest Envoy refuses shows up with their words, and holds up nothing else.</summary>
 [Trait("Category", "Slow")]
 public sealed class RefusalTests
 {
+    private const string ClusterType = "envoy.config.cluster.v3.Cluster";
+    private const string RouteType = "envoy.config.route.v3.RouteConfiguration";
     private static readonly TimeSpan TwoSeconds = TimeSpan.FromSeconds(2);
+    private static readonly ResourceKey Bad = Edge.Key(ResourceKind.EnvoyResource, "bad");
 
-    /// <summary>One refused resource of each kind: P (parsing), R (per resource), W (per watch), and a ring that fails late; each let past our checks on purpose.</summary>
-    private static readonly Dictionary<string, (string Type, string Bad, string Good)> Kinds = new()
+    /// <summary>A kind of refusal.</summary>
+    /// <param name="Type">The resource's type.</param>
+    /// <param name="Before">What is in force before; null: nothing.</param>
+    /// <param name="Refused">What is let past our checks on purpose.</param>
+    /// <param name="Corrected">What the proxies take afterwards.</param>
+    /// <param name="Words">What Envoy says of it.</param>
+    private sealed record Kind(string Type, string? Before, string Refused, string Corrected, string Words);
+
+    /// <summary>One of each kind: P (parsing), R (per resource), W (per watch), and a ring that fails late.</summary>
+    private static readonly Dictionary<string, Kind> Kinds = new()
     {
-        ["P"] = (
-            "envoy.config.cluster.v3.Cluster",
+        ["P"] = new(
+            ClusterType,
+            null,
             "name: bad, type: STATIC, connect_timeout: 0s",
-            "name: bad, type: STATIC, connect_timeout: 1s"
+            "name: bad, type: STATIC, connect_timeout: 1s",
+            "ConnectTimeout: value must be greater than 0s"
         ),
-        ["R"] = (
-            "envoy.config.cluster.v3.Cluster",
-            "name: bad, type: STATIC, load_assignment: {cluster_name: bad, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: foo.local, port_value: 80}}}}]}]}",
-            "name: bad, type: STATIC, load_assignment: {cluster_name: bad, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]}"
+        ["R"] = new(ClusterType, null, Static("foo.local"), Static("127.0.0.1"), "malformed IP address: foo.local"),
+        ["late"] = new(
+            ClusterType,
+            null,
+            Static("127.0.0.1") + ", lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 2000, maximum_ring_size: 1000}",
+            Static("127.0.0.1") + ", lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 100, maximum_ring_size: 1000}",
+            "minimum_ring_size"
         ),
-        ["late"] = (
-            "envoy.config.cluster.v3.Cluster",
-            "name: bad, type: STATIC, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 2000, maximum_ring_size: 1000}, load_assignment: {cluster_name: bad, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]}",
-            "name: bad, type: STATIC, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 100, maximum_ring_size: 1000}, load_assignment: {cluster_name: bad, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]}"
-        ),
-        ["W"] = (
-            "envoy.config.route.v3.RouteConfiguration",
-            "name: raw, virtual_hosts: [{name: a, domains: [x.test], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}, {name: b, domains: [X.test], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]",
-            "name: raw, virtual_hosts: [{name: a, domains: [x.test], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}, {name: b, domains: [y.test], routes: [{match: {prefix: /}, direct_response: {status: 200}}]}]"
+        ["W"] = new(
+            RouteType,
+            Routes("before.test"),
+            Routes("A.test"),
+            Routes("after.test"),
+            "Only unique values for domains are permitted"
         ),
     };
 
-    public static TheoryData<string, EnvoyRelease> Cases
-    {
-        get
-        {
-            var data = new TheoryData<string, EnvoyRelease>();
-            foreach (var kind in Kinds.Keys)
-            {
-                data.Add(kind, EnvoyRelease.Current);
-                data.Add(kind, EnvoyRelease.Oldest);
-            }
-
-            return data;
-        }
-    }
+    public static TheoryData<string> Names => [.. Kinds.Keys];
 
     [Theory]
-    [MemberData(nameof(Cases))]
-    public async Task A_refused_resource_is_shown_with_Envoys_words_stops_nothing_and_recovers(string kind, EnvoyRelease release)
+    [MemberData(nameof(Names))]
+    [Trait("Rule", "D-33")]
+    [Trait("Rule", "O-08")]
+    public async Task A_refused_resource_is_shown_in_Envoys_words_stops_nothing_leaves_nothing_behind_and_recovers(string name)
     {
-        await using var server = await ControlPlaneHost.StartAsync();
-        await using var edge = await Edge.StartAsync(server.Xds.Port, release);
-        await server.Client.ApplyAsync(edge.Manifests());
-        await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(10));
-        var bad = Edge.Key(ResourceKind.EnvoyResource, "bad");
-        var letPast = new WriteOptions { ValidationWarn = true, Reason = "to see what Envoy says" };
-        if (kind == "W")
-        {
-            // A listener that asks for the route table, or nobody would refuse it.
-            await server.Client.PutAsync(bad, Manifest(kind, good: true));
-            await server.Client.PutAsync(Edge.Key(ResourceKind.EnvoyResource, "raw-listener"), RawListener(FreePort.Next()));
-            await Eventually.True("the raw route table", async _ => await edge.Envoy.StatAsync("http.raw.rds.raw.config_reload") > 0);
-        }
-
-        await server.Client.PutAsync(bad, Manifest(kind, good: false), letPast);
-        await Eventually.True("the refusal on the node", async _ => (await RefusalsAsync(server)).Any(), TwoSeconds);
-        var programmed = (await server.Client.FindAsync(bad))!.Status!.Conditions.Single(c => c.Type == "Programmed");
-        Assert.Equal("False", programmed.Status);
-        Assert.NotEmpty((await RefusalsAsync(server)).First());
-
-        // It does not stop the others …
-        var backend = await edge.AddBackendAsync();
-        await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", backend));
-        await edge.AnswerAsync(
-            (_, text) => text.Contains(backend.Name, StringComparison.Ordinal),
-            TwoSeconds,
-            "a change beside the refused one"
+        var kind = Kinds[name];
+        await using var server = new ServerProcess();
+        await server.StartAsync();
+        await using var current = await Edge.StartAsync(server.XdsPort, EnvoyRelease.Current, backends: 3, nodeId: "current");
+        await using var oldest = await Edge.StartAsync(server.XdsPort, EnvoyRelease.Oldest, backends: 0, nodeId: "oldest");
+        Edge[] fleet = [current, oldest];
+        string[] before = kind.Before is null ? [] : [Manifest(kind, kind.Before), .. fleet.Select(RawListener)];
+        await server.Client.ApplyAsync(
+            string.Join("---\n", [current.Upstream(), Edge.RouteTable(), .. fleet.Select(Listener), .. before]),
+            new WriteOptions { WaitAcked = TimeSpan.FromSeconds(10) }
         );
+        await EachAnswersAsync(fleet, "backend-0", TimeSpan.FromSeconds(20));
 
-        // … and is not sent again in a loop.
-        var rejected = await RejectedAsync(edge);
-        await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), edge.Upstream("shop", edge.Backends[0]));
-        await edge.AnswerAsync((_, text) => text.Contains("backend-0", StringComparison.Ordinal), TwoSeconds, "a second change");
-        Assert.Equal(rejected, await RejectedAsync(edge));
+        // It is shown on the nodes and on the object.
+        await server.Client.PutAsync(
+            Bad,
+            Manifest(kind, kind.Refused),
+            new WriteOptions { ValidationWarn = true, Reason = "to see what Envoy says" }
+        );
+        await IsShownAsync(server, kind);
+        await HoldNothingOfItAsync(fleet, kind);
+
+        // It does not stop the others, and is not sent again.
+        await OthersAloneAreSentAsync(server, fleet, current.Backends[1]);
+        await OthersAloneAreSentAsync(server, fleet, current.Backends[2]);
+        await EachHasRejectedAsync(fleet, times: 1);
+
+        // A server that knows nothing of it, and proxies that come back to it: all the same.
+        server.Kill();
+        await server.StartAsync();
+        await Eventually.True(
+            "the proxies to come back",
+            async _ => (await server.Client.NodesAsync()).Items.Count(n => n.Connected) == 2,
+            TimeSpan.FromSeconds(60)
+        );
+        await IsShownAsync(server, kind);
+        await HoldNothingOfItAsync(fleet, kind);
+        await EachAnswersAsync(fleet, "backend-2", TwoSeconds);
+        await OthersAloneAreSentAsync(server, fleet, current.Backends[0]);
+        await EachHasRejectedAsync(fleet, times: 2);
 
         // It recovers when corrected.
-        await server.Client.PutAsync(bad, Manifest(kind, good: true), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(10) });
+        await server.Client.PutAsync(Bad, Manifest(kind, kind.Corrected), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(10) });
         await Eventually.True(
-            "the node to be in step",
-            async _ => (await server.Client.NodesAsync()).Items.Single().State == "synced",
+            "the proxies to be in step",
+            async _ => (await server.Client.NodesAsync()).Items.All(n => n.State == "synced"),
             TimeSpan.FromSeconds(5)
         );
-        Assert.Empty(await RefusalsAsync(server));
+        Assert.Empty((await server.Client.NodesAsync()).Items.SelectMany(Refusals));
+        Assert.Equal("True", (await ProgrammedAsync(server)).Status);
+        foreach (var edge in fleet)
+        {
+            Assert.Contains(
+                kind.Before is null ? "\"bad\"" : "after.test",
+                await edge.Envoy.GetAsync("config_dump"),
+                StringComparison.Ordinal
+            );
+        }
     }
 
-    private static string Manifest(string kind, bool good) =>
+    private static string Static(string address) =>
+        $"name: bad, type: STATIC, load_assignment: {{cluster_name: bad, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {address}, port_value: 80}}}}}}}}]}}]}}";
+
+    /// <summary>One virtual host for <c>a.test</c> and one for another domain.</summary>
+    private static string Routes(string other) =>
+        $"name: raw, virtual_hosts: [{{name: a, domains: [a.test], routes: [{Direct}]}}, {{name: b, domains: [{other}], routes: [{Direct}]}}]";
+
+    private const string Direct = "{match: {prefix: /}, direct_response: {status: 200}}";
+
+    private static string Manifest(Kind kind, string body) =>
         $$"""
             apiVersion: controlplane/v1
             kind: EnvoyResource
             metadata: {name: bad}
             spec:
-              resource: {"@type": type.googleapis.com/{{Kinds[kind].Type}}, {{(good ? Kinds[kind].Good : Kinds[kind].Bad)}}}
+              resource: {"@type": type.googleapis.com/{{kind.Type}}, {{body}}}
+
             """;
 
-    private static string RawListener(int port) =>
+    private static string Listener(Edge edge) =>
+        Edge.NodeGroup(edge.Envoy.NodeId)
+        + "---\n"
+        + edge.Listener(name: $"on-{edge.Envoy.NodeId}")
+        + $"  nodeGroups: [{edge.Envoy.NodeId}]\n";
+
+    /// <summary>Asks for the route configuration that is refused, or nobody would refuse it.</summary>
+    private static string RawListener(Edge edge) =>
         $$$"""
             apiVersion: controlplane/v1
             kind: EnvoyResource
-            metadata: {name: raw-listener}
+            metadata: {name: raw-{{{edge.Envoy.NodeId}}}}
             spec:
+              nodeGroups: [{{{edge.Envoy.NodeId}}}]
               resource:
                 "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-                name: raw
-                address: {socket_address: {address: 127.0.0.1, port_value: {{{port}}}}}
+                name: raw-{{{edge.Envoy.NodeId}}}
+                address: {socket_address: {address: 127.0.0.1, port_value: {{{FreePort.Next()}}}}}
                 filter_chains:
                   - filters:
                       - name: envoy.filters.network.http_connection_manager
@@ -128,16 +164,98 @@ public sealed class RefusalTests
                           http_filters:
                             - name: envoy.filters.http.router
                               typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+
             """;
 
-    private static async Task<IEnumerable<string>> RefusalsAsync(ControlPlaneHost server) =>
-        (await server.Client.NodesAsync())
-            .Items.SelectMany(n => n.Streams)
-            .SelectMany(s => s.Types)
-            .SelectMany(t => t.Refusals)
-            .Select(r => r.Message);
+    /// <summary>Within two seconds each node and the object say what Envoy said.</summary>
+    private static async Task IsShownAsync(ServerProcess server, Kind kind)
+    {
+        await Eventually.Get(
+            "the refusal on both nodes",
+            async token => (await server.Client.NodesAsync(token)).Items,
+            nodes =>
+                nodes.Length == 2
+                && nodes.All(n => n.State == "refused" && Refusals(n).Any(r => r.Message.Contains(kind.Words, StringComparison.Ordinal))),
+            TwoSeconds
+        );
+        var programmed = await ProgrammedAsync(server);
+        Assert.Equal("False", programmed.Status);
+        Assert.Contains(kind.Words, programmed.Message, StringComparison.Ordinal);
+    }
 
-    private static async Task<long> RejectedAsync(Edge edge) =>
-        (await edge.Envoy.StatAsync("cluster_manager.cds.update_rejected") ?? 0)
-        + (await edge.Envoy.StatAsync("http.raw.rds.raw.update_rejected") ?? 0);
+    private static async Task<Condition> ProgrammedAsync(ServerProcess server) =>
+        (await server.Client.FindAsync(Bad))!.Status!.Conditions.Single(c => c.Type == "Programmed");
+
+    private static IEnumerable<Refusal> Refusals(NodeView node) => node.Streams.SelectMany(s => s.Types).SelectMany(t => t.Refusals);
+
+    /// <summary>The proxies have what they had before, and nothing of what they refused: not warming, not as an error.</summary>
+    private static async Task HoldNothingOfItAsync(Edge[] fleet, Kind kind)
+    {
+        foreach (var edge in fleet)
+        {
+            await Eventually.Get(
+                "a configuration without what was refused",
+                token => edge.Envoy.GetAsync("config_dump?include_eds", token),
+                dump =>
+                    kind.Before is null
+                        ? !dump.Contains("\"bad\"", StringComparison.Ordinal)
+                        : dump.Contains("before.test", StringComparison.Ordinal) && !dump.Contains("A.test", StringComparison.Ordinal),
+                TwoSeconds
+            );
+        }
+    }
+
+    /// <summary>A change of endpoints reaches all proxies, as one response of EDS, and nothing else is sent.</summary>
+    private static async Task OthersAloneAreSentAsync(ServerProcess server, Edge[] fleet, TestBackend backend)
+    {
+        await Eventually.True(
+            "all answers",
+            async token =>
+                (await server.Client.NodesAsync(token))
+                    .Items.SelectMany(n => n.Streams)
+                    .SelectMany(s => s.Types)
+                    .All(t => t.Unanswered == 0)
+        );
+        var before = await Task.WhenAll(fleet.Select(ResponsesAsync));
+        await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "shop"), fleet[0].Upstream("shop", backend));
+        await EachAnswersAsync(fleet, backend.Name, TwoSeconds);
+        var after = await Task.WhenAll(fleet.Select(ResponsesAsync));
+        Assert.Equal(before.Select(b => b with { Endpoints = b.Endpoints + 1 }), after);
+    }
+
+    private static async Task EachAnswersAsync(Edge[] fleet, string backend, TimeSpan within)
+    {
+        foreach (var edge in fleet)
+        {
+            await edge.AnswerAsync((status, text) => status == 200 && text == backend, within, $"{backend} through {edge.Envoy.NodeId}");
+        }
+    }
+
+    /// <summary>Responses that a proxy has taken or refused, per type.</summary>
+    private sealed record Responses(long Clusters, long Endpoints, long Listeners, long Routes, long RawRoutes);
+
+    private static async Task<Responses> ResponsesAsync(Edge edge) =>
+        new(
+            await AnsweredAsync(edge, "cluster_manager.cds"),
+            await AnsweredAsync(edge, "cluster.shop"),
+            await AnsweredAsync(edge, "listener_manager.lds"),
+            await AnsweredAsync(edge, $"http.on-{edge.Envoy.NodeId}.rds.edge"),
+            await AnsweredAsync(edge, "http.raw.rds.raw")
+        );
+
+    private static async Task<long> AnsweredAsync(Edge edge, string subscription) =>
+        (await edge.Envoy.StatAsync(subscription + ".update_success") ?? 0)
+        + (await edge.Envoy.StatAsync(subscription + ".update_rejected") ?? 0);
+
+    private static async Task EachHasRejectedAsync(Edge[] fleet, long times)
+    {
+        foreach (var edge in fleet)
+        {
+            Assert.Equal(
+                times,
+                (await edge.Envoy.StatAsync("cluster_manager.cds.update_rejected") ?? 0)
+                    + (await edge.Envoy.StatAsync("http.raw.rds.raw.update_rejected") ?? 0)
+            );
+        }
+    }
 }

@@ -23,6 +23,7 @@ public sealed class LoadReportingTests
     private static readonly TimeSpan Ten = TimeSpan.FromSeconds(10);
 
     [Fact]
+    [Trait("Rule", "G-10")]
     public async Task A_proxy_is_asked_for_all_clusters_by_endpoint_every_ten_seconds()
     {
         await using var host = await StartAsync();
@@ -38,6 +39,7 @@ public sealed class LoadReportingTests
     }
 
     [Fact]
+    [Trait("Rule", "G-10")]
     public async Task A_client_that_cannot_report_about_all_is_asked_by_name_and_again_with_the_report_after_an_upstream_was_added()
     {
         await using var host = await StartAsync();
