@@ -6,6 +6,7 @@ using ControlPlane.Resources;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.LoadReporting;
+using ControlPlane.Server.Tests.Telemetry;
 using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Envoy.Service.LoadStats.V3;
@@ -18,6 +19,7 @@ using static ControlPlane.TestKit.LoadReportStream;
 namespace ControlPlane.Server.Tests.HealthIntake;
 
 /// <summary>Load reports on real streams, into the real model.</summary>
+[Collection(nameof(WholeProcess))]
 public sealed class LoadReportingTests
 {
     private static readonly TimeSpan Ten = TimeSpan.FromSeconds(10);
