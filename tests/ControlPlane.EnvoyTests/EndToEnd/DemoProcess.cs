@@ -35,6 +35,9 @@ internal sealed class DemoProcess : IAsyncDisposable
             WorkingDirectory = _folder.FullName,
             ArgumentList =
             {
+                // Who starts the tests in the background has made them, and what they start, deaf to Ctrl-C.
+                "env",
+                "--default-signal=INT",
                 "dotnet",
                 typeof(ControlPlaneServer).Assembly.Location,
                 "--demo",
