@@ -35,7 +35,6 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
     private readonly ServerOptions _options;
-    private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Lock _lock = new();
@@ -47,7 +46,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private int _pending;
     private int _tickWaits;
 
-    // What follows belongs to the loop, and before it runs to BeginAsync.
+    // What follows belongs to the loop, and before it runs to Begin.
     private readonly HealthAggregator _aggregator = new(FleetHealthPolicy.Default);
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
@@ -64,8 +63,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         TimeProvider time,
         HealthLeadership leadership,
         ServerOptions options,
-        ILogger<HealthKeeper> logger,
-        HealthRecall? recall = null
+        ILogger<HealthKeeper> logger
     )
     {
         _verdicts = verdicts;
@@ -74,7 +72,6 @@ internal sealed partial class HealthKeeper : BackgroundService
         _logger = logger;
         _options = options;
         _leads = leadership.Role.Leads;
-        _recall = recall;
     }
 
     /// <summary>Who talks to other servers, which is told the evidence while one of them decides. Set before the first evidence comes.</summary>
@@ -234,9 +231,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>
     /// Begins with the first complete state, before it is compiled: whoever was condemned when the last process stopped is still when the first proxy asks. Called once.
     /// </summary>
-    public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
+    public void Begin(DesiredState desired, HealthMemory? memory)
     {
-        var memory = _recall is null ? null : await _recall(cancellationToken);
         if (memory?.Fleet is { } fleet)
         {
             _aggregator.Restore(fleet);
@@ -348,7 +344,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var name in touched)
         {
-            if (Define(name, desired, memory: null))
+            // Another server's verdict may be here before the upstream is.
+            var told = _leads || _followed.ContainsKey(name) ? null : Peers?.Recall(name);
+            if (Define(name, desired, told))
             {
                 _redefined.Add(name);
                 _isEvaluationDue = true;
@@ -512,9 +510,9 @@ internal sealed partial class HealthKeeper : BackgroundService
             remembered = null;
         }
 
-        if (remembered is not null)
+        if (remembered?.Memory is { } remains)
         {
-            _aggregator.Restore(name, remembered.Memory);
+            _aggregator.Restore(name, remains);
         }
 
         foreach (var (id, order) in orders)

@@ -39,7 +39,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        await _keeper.BeginAsync(Desired(3), CancellationToken.None);
+        _keeper.Begin(Desired(3), memory: null);
         await _keeper.StartAsync(CancellationToken.None);
     }
 
@@ -182,6 +182,24 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_change_that_waits_to_be_merged_does_not_wait_for_a_clock_that_was_set_back()
+    {
+        _keeper.Connect("prober", "");
+        await PassAsync("e1");
+        Assert.Equal(["e1"], Healthy());
+        await PassAsync("e2");
+        Assert.Equal(["e1"], Healthy());
+
+        _time.AdjustTime(_time.GetUtcNow().AddHours(-1));
+        await StepAsync();
+        await StepAsync();
+        Assert.Equal(["e1", "e2"], Healthy());
+
+        IEnumerable<string> Healthy() =>
+            _verdicts.Find("cart")!.Everyone.Endpoints.Where(e => e.Status == PublishedStatus.Healthy).Select(e => e.Id);
+    }
+
+    [Fact]
     public async Task Who_connects_before_the_first_state_is_there_for_the_first_decision()
     {
         using var keeper = new HealthKeeper(
@@ -193,7 +211,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
             _loggers.CreateLogger<HealthKeeper>()
         );
         keeper.Connect("prober", "");
-        await keeper.BeginAsync(Desired(3), CancellationToken.None);
+        keeper.Begin(Desired(3), memory: null);
         await keeper.StartAsync(CancellationToken.None);
         // Without an observer it would be UP at once, checked by nobody.
         Assert.Equal(HealthState.New, await keeper.AskAsync(model => model.ExplainEndpoint("cart", "e1")!.State, CancellationToken.None));

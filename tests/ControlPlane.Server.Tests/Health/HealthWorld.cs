@@ -51,6 +51,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     private bool _isReplaced;
     private readonly List<HealthEvidence> _evidence = [];
     private IReadOnlyList<string> _probed = [];
+    private TimeSpan _jumped;
 
     private HealthWorld(ControlPlaneHost host, FakeTimeProvider time, ImmutableArray<string> zones, string folder)
     {
@@ -65,8 +66,8 @@ internal sealed class HealthWorld : IAsyncDisposable
 
     public HealthKeeper Keeper => Host.Services.GetRequiredService<HealthKeeper>();
 
-    /// <summary>Seconds since the beginning.</summary>
-    public double T => (_time.GetUtcNow() - Origin).TotalSeconds;
+    /// <summary>Seconds since the beginning, jumps of the clock aside.</summary>
+    public double T => (_time.GetUtcNow() - _jumped - Origin).TotalSeconds;
 
     public DateTimeOffset Now => _time.GetUtcNow();
 
@@ -202,6 +203,13 @@ internal sealed class HealthWorld : IAsyncDisposable
                 services?.Invoke(builder);
             }
         );
+
+    /// <summary>The server's wall clock is set; the time that passes is the same.</summary>
+    public void Jump(TimeSpan by)
+    {
+        _jumped += by;
+        _time.AdjustTime(_time.GetUtcNow() + by);
+    }
 
     /// <summary>Id of an endpoint by its number.</summary>
     public static string Id(int endpoint) => $"10.0.0.{endpoint + 1}:8080";
@@ -426,7 +434,7 @@ internal sealed class HealthWorld : IAsyncDisposable
                 Passed = backend == Backend.Ok,
                 Class = failure,
                 Text = text,
-                BegunAt = Origin.AddSeconds(begun),
+                BegunAt = Origin.AddSeconds(begun) + _jumped,
                 TimeToLive = TimeSpan.FromSeconds(17),
             }
         );
