@@ -364,13 +364,14 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         var now = _time.GetUtcNow();
         var started = _time.GetTimestamp();
+        var passed = _time.GetElapsedTime(0, started);
         var changes = _aggregator.Evaluate(now);
         foreach (var publication in changes.Publications)
         {
-            _pace.Changed(publication.Upstream, publication.IsUrgent, now);
+            _pace.Changed(publication.Upstream, publication.IsUrgent, passed);
         }
 
-        PutVerdictsOn(_pace.TakeDue(now));
+        PutVerdictsOn(_pace.TakeDue(passed));
         _metrics.Evaluated(_time.GetElapsedTime(started));
         if (!ReferenceEquals(changes, HealthChanges.None))
         {

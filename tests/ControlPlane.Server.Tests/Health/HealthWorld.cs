@@ -11,7 +11,6 @@ using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -41,7 +40,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     private const double Step = 0.5;
     private static readonly DateTimeOffset Origin = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    private readonly FakeTimeProvider _time;
+    private readonly SettableClock _time;
     private readonly ImmutableArray<string> _zones;
     private readonly PriorityQueue<Func<Task>, double> _events = new();
     private readonly List<Proxy> _proxies = [];
@@ -51,9 +50,8 @@ internal sealed class HealthWorld : IAsyncDisposable
     private bool _isReplaced;
     private readonly List<HealthEvidence> _evidence = [];
     private IReadOnlyList<string> _probed = [];
-    private TimeSpan _jumped;
 
-    private HealthWorld(ControlPlaneHost host, FakeTimeProvider time, ImmutableArray<string> zones, string folder)
+    private HealthWorld(ControlPlaneHost host, SettableClock time, ImmutableArray<string> zones, string folder)
     {
         Host = host;
         _time = time;
@@ -67,7 +65,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     public HealthKeeper Keeper => Host.Services.GetRequiredService<HealthKeeper>();
 
     /// <summary>Seconds since the beginning, jumps of the clock aside.</summary>
-    public double T => (_time.GetUtcNow() - _jumped - Origin).TotalSeconds;
+    public double T => (_time.GetUtcNow() - _time.Offset - Origin).TotalSeconds;
 
     public DateTimeOffset Now => _time.GetUtcNow();
 
@@ -110,7 +108,7 @@ internal sealed class HealthWorld : IAsyncDisposable
         Action<WebApplicationBuilder>? services = null
     )
     {
-        var time = new FakeTimeProvider(Origin);
+        var time = new SettableClock(Origin);
         var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
         var host = await StartHostAsync(folder, time, options, services);
         await host.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(XdsClient.Patience, TimeProvider.System);
@@ -182,7 +180,7 @@ internal sealed class HealthWorld : IAsyncDisposable
 
     private static Task<ControlPlaneHost> StartHostAsync(
         string folder,
-        FakeTimeProvider time,
+        SettableClock time,
         Func<ServerOptions, ServerOptions>? options,
         Action<WebApplicationBuilder>? services
     ) =>
@@ -205,11 +203,7 @@ internal sealed class HealthWorld : IAsyncDisposable
         );
 
     /// <summary>The server's wall clock is set; the time that passes is the same.</summary>
-    public void Jump(TimeSpan by)
-    {
-        _jumped += by;
-        _time.AdjustTime(_time.GetUtcNow() + by);
-    }
+    public void Jump(TimeSpan by) => _time.Jump(by);
 
     /// <summary>Id of an endpoint by its number.</summary>
     public static string Id(int endpoint) => $"10.0.0.{endpoint + 1}:8080";
@@ -434,7 +428,7 @@ internal sealed class HealthWorld : IAsyncDisposable
                 Passed = backend == Backend.Ok,
                 Class = failure,
                 Text = text,
-                BegunAt = Origin.AddSeconds(begun) + _jumped,
+                BegunAt = Origin.AddSeconds(begun) + _time.Offset,
                 TimeToLive = TimeSpan.FromSeconds(17),
             }
         );

@@ -9,12 +9,8 @@ namespace ControlPlane.Server.HealthIntake.DnsResolution;
 /// Resolves the names of upstreams of source <c>dns</c>, again and again, and tells when they resolve to something else. One loop per upstream, which sleeps between look-ups. Of
 /// several servers the one that decides asks, and all publish its answers: two servers may be answered differently.
 /// </summary>
-internal sealed partial class NameResolver(
-    HealthLeadership leadership,
-    TimeProvider time,
-    DnsMetrics metrics,
-    ILogger<NameResolver> logger
-) : IHostedService
+internal sealed partial class NameResolver(HealthLeadership leadership, TimeProvider time, DnsMetrics metrics, ILogger<NameResolver> logger)
+    : IHostedService
 {
     private readonly Lock _lock = new();
     private readonly Dictionary<string, Following> _followed = [];
@@ -148,11 +144,7 @@ internal sealed partial class NameResolver(
         lock (_lock)
         {
             var following = _followed.GetValueOrDefault(upstream);
-            if (
-                asker is null
-                    ? ReferenceEquals(following?.AskedAs, role)
-                    : asker != following || !ReferenceEquals(leadership.Role, role)
-            )
+            if (asker is null ? ReferenceEquals(following?.AskedAs, role) : asker != following || !ReferenceEquals(leadership.Role, role))
             {
                 // Somebody else's word, where this server has asked; or it asked for another spec, or in another role.
                 return;
@@ -188,11 +180,7 @@ internal sealed partial class NameResolver(
         var before = _resolved.GetValueOrDefault(upstream);
         if (
             following.Names.Resolve(memory, before) is not { } after
-            || (
-                before is not null
-                && before.Problems.SequenceEqual(after.Problems)
-                && ReferenceEquals(before.Endpoints, after.Endpoints)
-            )
+            || (before is not null && before.Problems.SequenceEqual(after.Problems) && ReferenceEquals(before.Endpoints, after.Endpoints))
         )
         {
             return null;

@@ -199,10 +199,7 @@ internal sealed class UpstreamNames(string upstream, EndpointsSpec spec, DnsQues
         ImmutableSortedDictionary<string, StoredResource>? before
     )
     {
-        return
-            before is not null
-            && before.Count == endpoints.Count
-            && endpoints.All(e => Known(e.Key, e.Value.Spec) is not null)
+        return before is not null && before.Count == endpoints.Count && endpoints.All(e => Known(e.Key, e.Value.Spec) is not null)
             ? before
             : endpoints.ToImmutableSortedDictionary(
                 e => e.Key,

@@ -118,7 +118,8 @@ public sealed class DnsPeersTests(PostgresFixture postgres)
                         : (string?)
                             (await host.Client.XdsAsync(Shop, stop))
                                 .Resources.SingleOrDefault(r => r.Type == "EDS")
-                                ?.Message["endpoints"]?[0]?["lbEndpoints"]?[0]?["endpoint"]?["address"]?["socketAddress"]?["address"],
+                                ?.Message["endpoints"]
+                                ?[0]?["lbEndpoints"]?[0]?["endpoint"]?["address"]?["socketAddress"]?["address"],
                 address => address is not null,
                 Patience
             )

@@ -147,8 +147,7 @@ public sealed class DnsUpstreamTests
             folder.Delete(recursive: true);
         }
 
-        Task<ControlPlaneHost> StartAsync() =>
-            ControlPlaneHost.StartAsync(o => o with { DataDir = folder.FullName, NoProbes = true });
+        Task<ControlPlaneHost> StartAsync() => ControlPlaneHost.StartAsync(o => o with { DataDir = folder.FullName, NoProbes = true });
 
         static async Task SayAsync(ControlPlaneHost host, bool passed, int times, params string[] endpoints)
         {

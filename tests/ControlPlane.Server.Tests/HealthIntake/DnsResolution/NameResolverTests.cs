@@ -31,7 +31,12 @@ public sealed class NameResolverTests : IAsyncDisposable
     {
         // Of a server with a database of its own, which decides.
         _app = ControlPlaneServer.Build(new ServerOptions { DataDir = _folder.FullName });
-        _names = new NameResolver(_app.Services.GetRequiredService<HealthLeadership>(), _time, Metrics(), NullLogger<NameResolver>.Instance);
+        _names = new NameResolver(
+            _app.Services.GetRequiredService<HealthLeadership>(),
+            _time,
+            Metrics(),
+            NullLogger<NameResolver>.Instance
+        );
         _names.Changed += name => _changes.Writer.TryWrite(name);
     }
 
@@ -245,19 +250,13 @@ public sealed class NameResolverTests : IAsyncDisposable
         _dns.IsSilent = true;
         // The answers may come before the upstream that they belong to, as from another server.
         again.Adopt(
-            new HealthMemory(
-                null,
-                ImmutableDictionary<string, RememberedUpstream>.Empty.Add("shop", StoredHealthJson.ReadUpstream(text))
-            )
+            new HealthMemory(null, ImmutableDictionary<string, RememberedUpstream>.Empty.Add("shop", StoredHealthJson.ReadUpstream(text)))
         );
         Assert.Empty(again.Resolved);
         again.Follow("shop", Spec(new(), new EndpointSpec { Address = "_http._tcp.example.com" }, Host("gone.example.com")));
 
         var resolved = again.Resolved["shop"];
-        Assert.Equal(
-            before.Endpoints!.Values.Select(e => e.Manifest.Spec),
-            resolved.Endpoints!.Values.Select(e => e.Manifest.Spec)
-        );
+        Assert.Equal(before.Endpoints!.Values.Select(e => e.Manifest.Spec), resolved.Endpoints!.Values.Select(e => e.Manifest.Spec));
         Assert.Equal(["10.0.0.1:8081", "10.0.0.2:8081", "10.0.0.3:8082"], resolved.Endpoints.Keys);
         Assert.Equal(before.Problems, resolved.Problems);
         Assert.Equal(text, StoredHealthJson.Write(new RememberedUpstream(null, null, IsLarge: false, again.Remember("shop"))));
