@@ -104,7 +104,7 @@ public sealed class HealthCausesTests
         );
         var waiting = await scene.UntilAsync(
             "both to have failed",
-            h => h.Endpoints.Length == 5 && ports.All(p => HealthScene.Find(h, p).Active.Evidence.Any(row => row.Class is not null)),
+            h => h.Endpoints.Length == 5 && ports.All(p => HealthScene.Find(h, p).Active.Evidence.Any(row => row.Verdict == "FAIL")),
             within: 10
         );
         Assert.All(ports, p => Assert.Equal("NEW", HealthScene.Find(waiting, p).State));
@@ -212,7 +212,7 @@ public sealed class HealthCausesTests
         foreach (var port in ports)
         {
             var why = HealthScene.Find(vetoed, port);
-            Assert.Equal("4", why.Rule);
+            Assert.Equal("4 veto", why.Rule);
             Assert.Contains("HTTP 404", why.Sentence, StringComparison.Ordinal);
             Assert.Contains("the check is wrong, not the endpoint", why.Sentence, StringComparison.Ordinal);
             Assert.Equal("HEALTHY", await scene.Edge.Envoy.HealthOfAsync("shop", port));

@@ -55,6 +55,8 @@ internal sealed class HealthScene : IAsyncDisposable
         params string[] checkers
     )
     {
+        // Without an Envoy the test is skipped here, before there is anything to clear away.
+        EnvoyFixture.Locate(EnvoyRelease.Current);
         var folder = Directory.CreateTempSubdirectory("controlplane-tokens-");
         var made = checkers.Select(c => (Name: c, Made: TokenFile.Create(c, TokenRole.Evidence))).ToList();
         made.Add((Operator, TokenFile.Create(Operator, TokenRole.Write)));

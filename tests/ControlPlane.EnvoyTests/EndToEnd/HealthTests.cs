@@ -102,7 +102,7 @@ public sealed class HealthTests
     public async Task When_all_backends_die_nothing_is_emptied_one_sentence_says_so_and_they_come_back_with_a_ramp()
     {
         await using var scene = await HealthScene.StartAsync();
-        await scene.ApplyAsync(scene.Upstream(health: ", rampTime: 8s, hold: {active: 1s}"), Edge.RouteTable());
+        await scene.ApplyAsync(scene.Upstream(health: ", rampTime: 6s, hold: {active: 1s}"), Edge.RouteTable());
         var ports = scene.Backends.Select(b => b.Port).ToList();
         await using var load = await scene.LoadAsync(100);
 
