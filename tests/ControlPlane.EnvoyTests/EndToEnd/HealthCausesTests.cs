@@ -58,10 +58,16 @@ public sealed class HealthCausesTests
         await scene.ApplyAsync(scene.Upstream(check: "http: {path: /healthz}"), HealthScene.Retries(", 500"));
         await using var load = await scene.LoadAsync(120);
         await using var other = further is null ? null : new LoadGenerator(further.Url, requestsPerSecond: 120);
+        // What an Envoy sent in the first interval of a new cluster it never reports.
+        await scene.UntilAsync(
+            "reports of all Envoys",
+            h => h.Endpoints.All(e => e.Traffic.Requests > 0 && e.Traffic.Evidence.Length == envoys),
+            within: 20
+        );
         var victim = scene.Backends[0];
         victim.StatusOf = Failing(percent: 30);
 
-        // Two windows of reports, of which the first may have begun before.
+        // Two windows of reports, before them one that began too early, and the time for all the rest: 35 s at the default of 10 s.
         await scene.UntilAsync(victim.Port, "UNHEALTHY", within: (3 * HealthScene.ReportInterval.TotalSeconds) + 2);
         var why = await scene.ExplainAsync(victim.Port);
         Assert.Equal(("6", "passive"), (why.Rule, why.Cause));

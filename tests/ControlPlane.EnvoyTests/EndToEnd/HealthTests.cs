@@ -9,7 +9,7 @@ namespace ControlPlane.EnvoyTests.EndToEnd;
 public sealed class HealthTests
 {
     /// <summary>Where one of three dies, a third of all requests at this rate is tried again: more than Envoy's own retry budget allows.</summary>
-    private const int Rate = 330;
+    private const int Rate = 400;
 
     private static readonly TimeProvider Time = TimeProvider.System;
 
