@@ -5,7 +5,7 @@ namespace ControlPlane.TestKit;
 /// <summary>What a load came to.</summary>
 /// <param name="Sent">Requests that were answered or failed.</param>
 /// <param name="Failures">Failed requests by reason: status with the answer's text, or what broke the connection. Empty if all went well.</param>
-/// <param name="LastFailureAt">Timestamp of the last failed one; null if all went well.</param>
+/// <param name="LastFailureAt">Timestamp at which the last one that failed was sent; null if all went well.</param>
 public sealed record LoadReport(long Sent, ImmutableSortedDictionary<string, long> Failures, long? LastFailureAt)
 {
     /// <summary>Number of failed requests.</summary>
@@ -82,6 +82,7 @@ public sealed class LoadGenerator : IAsyncDisposable
         {
             while (await timer.WaitForNextTickAsync(_stop.Token))
             {
+                var sentAt = _time.GetTimestamp();
                 var failure = await SendAsync();
                 lock (_lock)
                 {
@@ -89,7 +90,7 @@ public sealed class LoadGenerator : IAsyncDisposable
                     if (failure is not null)
                     {
                         _failures = _failures.SetItem(failure, _failures.GetValueOrDefault(failure) + 1);
-                        _lastFailureAt = _time.GetTimestamp();
+                        _lastFailureAt = Math.Max(sentAt, _lastFailureAt ?? sentAt);
                     }
                 }
             }

@@ -31,17 +31,29 @@ public sealed class HealthCausesTests
         await using var scene = await HealthScene.StartAsync();
         await scene.ApplyAsync(scene.Upstream(health: ", hold: {active: 1s}"), HealthScene.Retries(", 500"));
         await using var load = await scene.LoadAsync(120);
+        await using var plain = new LoadGenerator(new Uri(scene.Edge.Url, HealthScene.Plain), requestsPerSecond: 60, clients: 40);
         var victim = scene.Backends[2];
-        Set(victim, how, fails: true);
         var failed = Time.GetTimestamp();
+        Set(victim, how, fails: true);
         await scene.UntilAsync(victim.Port, "UNHEALTHY", Bound);
-        Assert.InRange(Time.GetElapsedTime(failed).TotalSeconds, 0, Bound);
+        var verdict = Time.GetTimestamp();
+        Assert.InRange(Time.GetElapsedTime(failed, verdict).TotalSeconds, 0, Bound);
 
         var why = await scene.ExplainAsync(victim.Port);
         Assert.Equal("5", why.Rule);
         Assert.Equal("active", why.Cause);
         Assert.Contains(why.Active.Evidence, row => row.Verdict == "FAIL" && row.Class == failure && row.Text == text);
         Assert.Contains(text, why.Sentence, StringComparison.Ordinal);
+
+        // Without retries what was sent to it before the verdict fails, and nothing after.
+        await Eventually.True("the load to go on", _ => Task.FromResult(Time.GetElapsedTime(verdict).TotalSeconds > 2));
+        var withoutRetries = await plain.StopAsync();
+        Assert.True(withoutRetries.Failed > 0, withoutRetries.ToString());
+        Assert.InRange(
+            Time.GetElapsedTime(failed, withoutRetries.LastFailureAt!.Value),
+            TimeSpan.Zero,
+            Time.GetElapsedTime(failed, verdict) + TimeSpan.FromSeconds(1)
+        );
 
         Set(victim, how, fails: false);
         await scene.UntilAsync(victim.Port, "HEALTHY", within: 15);

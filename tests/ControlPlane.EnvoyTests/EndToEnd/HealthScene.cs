@@ -23,6 +23,9 @@ internal sealed class HealthScene : IAsyncDisposable
     /// <summary>How often proxies report their traffic here: five times as often as they do by default.</summary>
     public static readonly TimeSpan ReportInterval = TimeSpan.FromSeconds(2);
 
+    /// <summary>A path whose requests are not tried again.</summary>
+    public const string Plain = "/plain";
+
     private const string Operator = "operator";
 
     private readonly DirectoryInfo _folder;
@@ -121,10 +124,16 @@ internal sealed class HealthScene : IAsyncDisposable
     public static string Endpoint(int port, string? zone = null) =>
         $"{{address: 127.0.0.1, port: {port}{(zone is null ? "" : $", locality: {{zone: {zone}}}")}}}";
 
-    /// <summary>The route table to copy, with its retries.</summary>
+    /// <summary>The route table to copy, with its retries, and <see cref="Plain"/> without.</summary>
     /// <param name="statuses">What is tried again besides 503.</param>
     public static string Retries(string statuses = "") =>
-        Edge.Example("retries.yaml").Replace("statusCodes: [503]", $"statusCodes: [503{statuses}]", StringComparison.Ordinal);
+        Edge.Example("retries.yaml")
+            .Replace("statusCodes: [503]", $"statusCodes: [503{statuses}]", StringComparison.Ordinal)
+            .Replace(
+                "      routes:\n",
+                $"      routes:\n        - {{match: {{path: {Plain}}}, upstream: shop, timeout: 2s}}\n",
+                StringComparison.Ordinal
+            );
 
     /// <summary>Applies all of it with a listener for each Envoy, and waits until all answer and every endpoint has passed: none is taken for new any more.</summary>
     public async Task ApplyAsync(params IEnumerable<string> manifests)
