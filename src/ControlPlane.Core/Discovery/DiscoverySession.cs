@@ -478,6 +478,10 @@ public sealed class DiscoverySession : IGates
     public Delivery DeliveryOf(ResourceType type, string name, Snapshot snapshot) =>
         _subscriptions[type.Index]?.DeliveryOf(ResourceName.Canonical(name), snapshot[type]) ?? default;
 
+    /// <summary>When the newest response of a type was sent, if it is unanswered.</summary>
+    public DateTimeOffset? UnansweredSince(ResourceType type) =>
+        _subscriptions[type.Index] is { Unanswered: [.., var newest] } ? newest.SentAt : null;
+
     /// <summary>True if a response has gone unanswered for longer than <see cref="StaleAfter"/>.</summary>
     public bool IsStaleAt(DateTimeOffset now) =>
         _subscriptions.Any(subscription => subscription is { Unanswered: [var oldest, ..] } && now - oldest.SentAt > StaleAfter);
