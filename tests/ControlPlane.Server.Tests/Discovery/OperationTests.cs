@@ -173,13 +173,15 @@ public sealed class OperationTests
             await stream.ExpectResponseAsync(Cluster.TypeUrl);
         }
 
-        var stopping = server.StopAsync();
+        var read = new TaskCompletionSource();
+        var stopping = server.StopAsync(mayClose: read.Task);
         foreach (var stream in streams)
         {
             Assert.Equal(StatusCode.OK, (await stream.EndAsync()).StatusCode);
             stream.Dispose();
         }
 
+        read.SetResult();
         await stopping;
     }
 

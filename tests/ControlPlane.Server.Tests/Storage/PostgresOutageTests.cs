@@ -180,12 +180,10 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
         await using var store = PostgresDesiredStateStoreTests.Open(proxy.ConnectionString);
         await store.LoadAsync(Cancellation);
 
-        proxy.CutBeforeReply("INSERT INTO revisions");
-        var write = store.CommitAsync(Batch(0), Cancellation);
-        await proxy.Tripped.WaitAsync(Cancellation);
-        proxy.Refuse();
+        proxy.CutBeforeReply("INSERT INTO revisions", isLast: true);
 
-        Assert.True((await UnavailableAsync(() => write)).IsOutcomeUnknown);
+        Assert.True((await UnavailableAsync(() => store.CommitAsync(Batch(0), Cancellation))).IsOutcomeUnknown);
+        await proxy.Tripped.WaitAsync(Cancellation);
     }
 
     [Fact]

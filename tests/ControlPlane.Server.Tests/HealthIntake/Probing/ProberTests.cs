@@ -154,8 +154,13 @@ public sealed class ProberTests : IDisposable
         return new JsonObject { ["spec"] = spec }.ToJsonString();
     }
 
+    /// <summary>Waits for a condition on the endpoints, which the view is without until they are first looked at.</summary>
     private static Task<UpstreamHealthView> UntilAsync(ControlPlaneHost host, Func<UpstreamHealthView, bool> condition) =>
-        Eventually.Get("the upstream's health", stop => host.Client.HealthAsync(Upstream.Name, cancellationToken: stop), condition);
+        Eventually.Get(
+            "the upstream's health",
+            stop => host.Client.HealthAsync(Upstream.Name, cancellationToken: stop),
+            health => !health.Endpoints.IsEmpty && condition(health)
+        );
 
     /// <summary>Backends that accept connections, until they are told otherwise.</summary>
     private sealed class Listeners : IDisposable
