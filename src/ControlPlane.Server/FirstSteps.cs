@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 using ControlPlane.Server.Telemetry;
 
@@ -10,9 +11,17 @@ internal static class FirstSteps
     public static void Say(ServerOptions options, string text) =>
         (options.EffectiveLogFormat == LogFormat.Json ? Console.Error : Console.Out).WriteLine(text);
 
-    /// <summary>How URLs of the REST API begin, for <see cref="Curl"/>.</summary>
-    public static string Admin(ServerOptions options) =>
-        $"{(options.AdminTlsCert is null ? "http" : "https")}://{(options.AdminListen is UnixDomainSocketEndPoint ? "localhost" : ListenAddress.Format(options.AdminListen))}";
+    /// <summary>How URLs of the REST API begin, for <see cref="Curl"/> on this machine.</summary>
+    public static string Admin(ServerOptions options)
+    {
+        var host = options.AdminListen switch
+        {
+            UnixDomainSocketEndPoint => "localhost",
+            IPEndPoint ip when ip.Address.Equals(IPAddress.Any) || ip.Address.Equals(IPAddress.IPv6Any) => $"127.0.0.1:{ip.Port}",
+            var address => ListenAddress.Format(address),
+        };
+        return $"{(options.AdminTlsCert is null ? "http" : "https")}://{host}";
+    }
 
     /// <summary>
     /// How a command for the REST API begins: through the socket where there is one, and with a token where one is needed, which the person sets as <c>TOKEN</c>.

@@ -143,6 +143,7 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task A_killed_server_is_replaced_within_ten_seconds_and_nothing_flaps()
     {
         var database = await postgres.CreateDatabaseAsync();
@@ -311,7 +312,15 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
                     ["health"] = new JsonObject
                     {
                         ["authority"] = "central",
-                        ["checks"] = new JsonArray(new JsonObject { ["tcp"] = new JsonObject() }),
+                        ["checks"] = new JsonArray(
+                            new JsonObject
+                            {
+                                ["tcp"] = new JsonObject(),
+                                ["interval"] = "500ms",
+                                ["edgeInterval"] = "200ms",
+                                ["timeout"] = "500ms",
+                            }
+                        ),
                     },
                     ["endpoints"] = new JsonObject
                     {

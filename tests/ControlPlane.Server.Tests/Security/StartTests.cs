@@ -93,6 +93,15 @@ public sealed class StartTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData("127.0.0.1:8080", "http://127.0.0.1:8080")]
+    [InlineData("[::1]:8080", "http://[::1]:8080")]
+    [InlineData("0.0.0.0:8080", "http://127.0.0.1:8080")]
+    [InlineData("*:8080", "http://127.0.0.1:8080")]
+    [InlineData("unix:/run/cp.sock", "http://localhost")]
+    public void What_is_printed_to_type_reaches_the_server_from_this_machine(string listen, string url) =>
+        Assert.Equal(url, FirstSteps.Admin(new ServerOptions { AdminListen = At(listen) }));
+
     private static EndPoint At(string address)
     {
         Assert.True(ListenAddress.TryParse(address, out var endPoint));

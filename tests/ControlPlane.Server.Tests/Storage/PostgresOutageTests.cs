@@ -187,6 +187,7 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task A_database_that_does_not_answer_keeps_no_caller_waiting()
     {
         await using var proxy = new PostgresProxy(_database);

@@ -50,6 +50,7 @@ public sealed class ProberTests : IDisposable
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task T42_A_backend_whose_certificate_expires_is_unhealthy_and_the_day_is_said()
     {
         using var mortal = _authority.IssueLoaded(n => n.AddDnsName(Name), ends: TimeSpan.FromSeconds(8));
