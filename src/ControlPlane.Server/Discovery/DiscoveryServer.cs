@@ -332,7 +332,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (streams.Length > 0)
         {
-            // Kestrel hands a stream's last frames to a writer of the connection, and does not wait for that when it closes the connection.
+            // Kestrel sends a stream's last frames before it closes the connection, but a client of .NET that has not read them by then forgets them: its request is
+            // still open, so that the stream counts as cut off. Nothing tells when it has read them.
             await Task.Delay(LastFrames, TimeProvider.System, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }

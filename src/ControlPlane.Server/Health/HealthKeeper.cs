@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Health;
@@ -27,9 +26,6 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Transitions of one evaluation that are explained.</summary>
     private const int MaxReasons = 200;
 
-    // A watcher that falls this far behind is ended; it reads the state anew and watches again.
-    private const int WatcherCapacity = 1024;
-
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
@@ -41,7 +37,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private ImmutableArray<Channel<HealthNews>> _watchers = [];
+    private readonly Watchers<HealthNews> _watchers = new();
     private HashSet<string> _touched = [];
     private DesiredState _desired = DesiredState.Empty;
     private volatile bool _leads;
@@ -159,29 +155,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// Yields what each evaluation from now on changes. Ends by itself when the reader falls more than a thousand evaluations behind; it then asks for the present
     /// state and watches again.
     /// </summary>
-    public async IAsyncEnumerable<HealthNews> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        var channel = Channel.CreateBounded<HealthNews>(new BoundedChannelOptions(WatcherCapacity) { SingleReader = true });
-        lock (_lock)
-        {
-            _watchers = _watchers.Add(channel);
-        }
-
-        try
-        {
-            await foreach (var news in channel.Reader.ReadAllAsync(cancellationToken))
-            {
-                yield return news;
-            }
-        }
-        finally
-        {
-            lock (_lock)
-            {
-                _watchers = _watchers.Remove(channel);
-            }
-        }
-    }
+    public IAsyncEnumerable<HealthNews> WatchAsync(CancellationToken cancellationToken) => _watchers.WatchAsync(cancellationToken);
 
     /// <summary>The desired state of upstreams has changed: who is to be decided about, by which policy, with which orders.</summary>
     /// <param name="desired">The state in force.</param>
@@ -427,16 +401,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         }
 
         var news = new HealthNews(changes, reasons.MoveToImmutable());
-        lock (_lock)
-        {
-            foreach (var watcher in _watchers)
-            {
-                if (!watcher.Writer.TryWrite(news))
-                {
-                    watcher.Writer.TryComplete();
-                }
-            }
-        }
+        _watchers.Tell(news);
     }
 
     private bool Enqueue(IReadOnlyList<HealthEvidence> evidence, TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes)

@@ -39,7 +39,7 @@ public sealed class EnvoyTests
         var identity = server.Nodes.Find("real")!.Identity;
         Assert.Equal("envoy", identity.UserAgent);
         Assert.NotEmpty(identity.UserAgentVersion);
-        Assert.True(identity.Extensions!.Contains("envoy.filters.http.router"));
+        Assert.Contains("envoy.filters.http.router", identity.Extensions!);
     }
 
     private static string Bootstrap(string apiType, int xdsPort) =>
