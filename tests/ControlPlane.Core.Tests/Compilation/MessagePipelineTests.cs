@@ -49,6 +49,8 @@ public sealed class MessagePipelineTests
     [InlineData("""{"cluster_type": {"name": "x"}}""", "/spec/envoy/cluster_type")]
     [InlineData("""{"eds_cluster_config": null}""", "/spec/envoy/eds_cluster_config")]
     [InlineData("""{"edsClusterConfig": {"serviceName": "x"}}""", "/spec/envoy/edsClusterConfig")]
+    [InlineData("""{"loadAssignment": {"clusterName": "x"}}""", "/spec/envoy/loadAssignment")]
+    [InlineData("""{"load_assignment": {"endpoints": []}}""", "/spec/envoy/load_assignment")]
     public void What_the_control_plane_owns_cannot_be_overlaid(string overlay, string pointer)
     {
         var (compiled, problems) = Complete(Eds(), overlay);
