@@ -203,6 +203,59 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
         Assert.Null(other.Json["warnings"]);
     }
 
+    public static TheoryData<string, string> Doubtful =>
+        new()
+        {
+            { "routetables", """{"spec": {"virtualHosts": []}}""" },
+            {
+                "routetables",
+                """{"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": []}, {"name": "a", "domains": ["b.test"], "routes": []}]}}"""
+            },
+            {
+                "routetables",
+                """
+                    {"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": [
+                      {"match": {"regex": "(a{1,100}){1,10}"}, "upstream": "raw-target", "retry": {"on": ["5xx", "sometimes"]}},
+                      {"match": {"regex": "(b{1,100}){1,10}"}, "upstream": "raw-target", "retry": {"on": ["never", "sometimes"]}}]}]}}
+                    """
+            },
+            { "upstreams", """{"spec": {"endpoints": {"source": "static", "static": []}}}""" },
+            {
+                "upstreams",
+                """{"spec": {"endpoints": {"source": "static", "static": [{"address": "10.0.0.1", "port": 80, "priority": 0}, {"address": "10.0.0.2", "port": 80, "priority": 2}]}}}"""
+            },
+        };
+
+    [Theory]
+    [MemberData(nameof(Doubtful))]
+    public async Task Each_doubt_is_told_once_where_it_is(string collection, string body)
+    {
+        await GivenRawTargetAsync();
+        var answer = await api.PutAsync($"/api/v1/{collection}/doubt?dryRun=true", body);
+        Is(200, answer);
+        var warnings = answer.Json["warnings"]!.AsArray().Select(w => (Pointer: (string?)w!["pointer"], Code: (string?)w["code"])).ToList();
+        Assert.NotEmpty(warnings);
+        Assert.Equal(warnings.Distinct(), warnings);
+        Assert.DoesNotContain("/spec", warnings.Select(w => w.Pointer));
+    }
+
+    [Fact]
+    public async Task A_doubt_about_a_route_table_is_not_told_again_at_the_listener_that_holds_it()
+    {
+        await GivenRawTargetAsync();
+        const string Table =
+            """{"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": [{"match": {"path": "/"}, "upstream": "raw-target", "retry": {"on": ["CONDITION"]}}]}]}}""";
+        await GivenAsync("routetables/told", Table.Replace("CONDITION", "sometimes", StringComparison.Ordinal));
+        var listener = Listener(NextPort(), "told")
+            .Replace("\"routeTable\"", "\"inlineRouteTable\": true, \"routeTable\"", StringComparison.Ordinal);
+        var written = await api.PutAsync("/api/v1/listeners/told", listener);
+        Is(201, written);
+        Assert.Null(written.Json["warnings"]);
+
+        var changed = await api.PutAsync("/api/v1/routetables/told", Table.Replace("CONDITION", "never", StringComparison.Ordinal));
+        Assert.Equal("unknown-retry-condition", (string?)Assert.Single(changed.Json["warnings"]!.AsArray())!["code"]);
+    }
+
     [Fact]
     public async Task A_reference_to_what_only_other_proxies_get_is_refused()
     {

@@ -88,10 +88,20 @@ public sealed class PropagationTests : IAsyncLifetime
         using var client = new XdsClient(_api.Host.Xds.ToString());
         using var stream = await ConnectAsync(client, "edge-1");
 
-        var writing = _api.SendAsync(
-            HttpMethod.Post,
-            "/api/v1/apply?wait=acked&timeout=60s",
-            $$$"""[{"kind": "Upstream", "metadata": {"name": "one"}, {{{Bodies.Upstream()[1..]}}}, {"kind": "Upstream", "metadata": {"name": "two"}, {{{Bodies.Upstream()[1..]}}}]"""
+        var writing = _api.Client.ApplyAsync(
+            string.Join(
+                "---\n",
+                ((string[])["one", "two"]).Select(name =>
+                    $"""
+                        apiVersion: controlplane/v1
+                        kind: Upstream
+                        metadata: {"{"}name: {name}{"}"}
+                        spec: {Bodies.Upstream()["{'spec': ".Length..^1]}
+
+                        """
+                )
+            ),
+            new WriteOptions { WaitAcked = TimeSpan.FromSeconds(60) }
         );
         // Words that blame nobody: each is tried alone, and refused.
         for (var refused = 0; refused < 3; )
@@ -108,9 +118,9 @@ public sealed class PropagationTests : IAsyncLifetime
             }
         }
 
-        var propagation = (await writing).Json["propagation"]!;
-        Assert.Equal(["one", "two"], propagation["nacked"]!.AsArray().Select(refusal => (string?)refusal!["resource"]).Order());
-        Assert.Empty(propagation["pending"]!.AsArray());
+        var propagation = (await writing).Propagation!;
+        Assert.Equal(["one", "two"], propagation.Nacked.Select(refusal => refusal.Resource));
+        Assert.Empty(propagation.Pending);
     }
 
     [Fact]
