@@ -49,8 +49,18 @@ internal sealed class Propagations(
 )
 {
     /// <summary>How far an object's resources have got with the nodes that are connected to this server.</summary>
-    public Propagation Of(CompiledObject compiled) =>
-        PropagationOf([ProgressOf(compiled.Resources.Select(r => new ResourceReference(r.Type, r.Name)))], []);
+    public Propagation Of(CompiledObject compiled)
+    {
+        // Each write is answered with this, and a fleet is large: nothing is put together that one server alone cannot say twice.
+        var here = ProgressOf(compiled.Resources.Select(r => new ResourceReference(r.Type, r.Name)));
+        return new Propagation
+        {
+            Replica = Environment.MachineName,
+            Acked = here.Acked.Length,
+            Nacked = InOrder(here.Nacked),
+            Pending = here.Pending.Sort(StringComparer.Ordinal),
+        };
+    }
 
     /// <summary>Waits until every node that is to have a change and is connected to any of the servers answered, or time is up.</summary>
     public async Task<Propagation> WaitAsync(ChangeApplied change, TimeSpan limit, CancellationToken cancellationToken)
@@ -153,14 +163,7 @@ internal sealed class Propagations(
     private static Propagation PropagationOf(ImmutableArray<NodesProgress> servers, ImmutableArray<UnreachableReplica> unreachable)
     {
         var pending = servers.SelectMany(s => s.Pending).ToHashSet(StringComparer.Ordinal);
-        ImmutableArray<Refusal> nacked =
-        [
-            .. servers
-                .SelectMany(s => s.Nacked)
-                .OrderBy(r => r.Node, StringComparer.Ordinal)
-                .ThenBy(r => r.Type, StringComparer.Ordinal)
-                .ThenBy(r => r.Resource, StringComparer.Ordinal),
-        ];
+        var nacked = InOrder(servers.SelectMany(s => s.Nacked));
         return new Propagation
         {
             Replica = Environment.MachineName,
@@ -171,6 +174,14 @@ internal sealed class Propagations(
             Unreachable = unreachable,
         };
     }
+
+    private static ImmutableArray<Refusal> InOrder(IEnumerable<Refusal> refusals) =>
+        [
+            .. refusals
+                .OrderBy(r => r.Node, StringComparer.Ordinal)
+                .ThenBy(r => r.Type, StringComparer.Ordinal)
+                .ThenBy(r => r.Resource, StringComparer.Ordinal),
+        ];
 
     private bool IsFor(IReadOnlyList<string> groups, NodeIdentity node) =>
         groups.Count == 0 || views.GroupsOf(node).Intersect(groups).Any();

@@ -89,7 +89,8 @@ public sealed class ConnectedNodes
     {
         public required NodeIdentity Identity { get; set; }
 
-        public List<DiscoveryStream> Streams { get; } = [];
+        /// <summary>Replaced and never changed: readers keep what they took.</summary>
+        public ImmutableArray<DiscoveryStream> Streams { get; set; } = [];
 
         public DateTimeOffset? DisconnectedAt { get; set; }
     }
@@ -123,7 +124,7 @@ public sealed class ConnectedNodes
     {
         lock (_lock)
         {
-            return [.. _nodes.Values.Where(entry => entry.Streams.Count > 0).Select(entry => entry.Identity)];
+            return [.. _nodes.Values.Where(entry => entry.Streams.Length > 0).Select(entry => entry.Identity)];
         }
     }
 
@@ -155,10 +156,10 @@ public sealed class ConnectedNodes
     /// <summary>How far a resource got with one node.</summary>
     public Delivery DeliveryOf(string nodeId, ResourceType type, string name)
     {
-        DiscoveryStream[] streams;
+        ImmutableArray<DiscoveryStream> streams;
         lock (_lock)
         {
-            streams = _nodes.TryGetValue(nodeId, out var entry) ? [.. entry.Streams] : [];
+            streams = _nodes.TryGetValue(nodeId, out var entry) ? entry.Streams : [];
         }
 
         return WorstOf(streams, type, name);
@@ -210,7 +211,7 @@ public sealed class ConnectedNodes
             }
 
             entry.Identity = node;
-            entry.Streams.Add(stream);
+            entry.Streams = entry.Streams.Add(stream);
             entry.DisconnectedAt = null;
         }
 
@@ -222,12 +223,16 @@ public sealed class ConnectedNodes
     {
         lock (_lock)
         {
-            if (_nodes.TryGetValue(stream.Node!.Id, out var entry) && entry.Streams.Remove(stream) && entry.Streams.Count == 0)
+            if (_nodes.TryGetValue(stream.Node!.Id, out var entry) && entry.Streams.Contains(stream))
             {
-                entry.DisconnectedAt = _time.GetUtcNow();
-                if (_nodes.Count > MaxRemembered)
+                entry.Streams = entry.Streams.Remove(stream);
+                if (entry.Streams.IsEmpty)
                 {
-                    _nodes.Remove(stream.Node.Id);
+                    entry.DisconnectedAt = _time.GetUtcNow();
+                    if (_nodes.Count > MaxRemembered)
+                    {
+                        _nodes.Remove(stream.Node.Id);
+                    }
                 }
             }
         }
@@ -271,16 +276,16 @@ public sealed class ConnectedNodes
         }
     }
 
-    private List<(NodeIdentity Identity, DiscoveryStream[] Streams)> Streams()
+    private List<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> Streams()
     {
         lock (_lock)
         {
-            var streams = new List<(NodeIdentity, DiscoveryStream[])>(_nodes.Count);
+            var streams = new List<(NodeIdentity, ImmutableArray<DiscoveryStream>)>(_nodes.Count);
             foreach (var entry in _nodes.Values)
             {
-                if (entry.Streams.Count > 0)
+                if (entry.Streams.Length > 0)
                 {
-                    streams.Add((entry.Identity, [.. entry.Streams]));
+                    streams.Add((entry.Identity, entry.Streams));
                 }
             }
 
@@ -291,12 +296,12 @@ public sealed class ConnectedNodes
     private NodeStatus StatusOf(Entry entry)
     {
         NodeIdentity identity;
-        DiscoveryStream[] streams;
+        ImmutableArray<DiscoveryStream> streams;
         DateTimeOffset? disconnectedAt;
         lock (_lock)
         {
             identity = entry.Identity;
-            streams = [.. entry.Streams];
+            streams = entry.Streams;
             disconnectedAt = entry.DisconnectedAt;
         }
 
@@ -309,7 +314,7 @@ public sealed class ConnectedNodes
         };
     }
 
-    private static Delivery WorstOf(DiscoveryStream[] streams, ResourceType type, string name)
+    private static Delivery WorstOf(ImmutableArray<DiscoveryStream> streams, ResourceType type, string name)
     {
         Delivery worst = default;
         foreach (var stream in streams)
