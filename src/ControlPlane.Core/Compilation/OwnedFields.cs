@@ -34,8 +34,13 @@ internal static class OwnedFields
             return "How the cluster finds its endpoints follows from spec.endpoints and cannot be changed by the overlay. Write an EnvoyResource for a cluster of another type.";
         }
 
-        return Suggestion.SameWord(field, "loadAssignment") && message is CdsCluster { LoadAssignment: not null }
-            ? "The endpoints follow from spec.endpoints and cannot be changed by the overlay."
+        return Suggestion.SameWord(field, "loadAssignment")
+            ? "The endpoints follow from spec.endpoints and cannot be changed by the overlay"
+                + (
+                    message is CdsCluster { LoadAssignment: null }
+                        ? "; proxies get them by EDS and would take no notice of these. List them in spec.endpoints.static, or register them."
+                        : ". List the names in spec.endpoints."
+                )
             : null;
     }
 }

@@ -198,12 +198,8 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
 
     private static Condition Programmed(Propagation propagation)
     {
-        var (acked, nacked, pending) = (
-            propagation.Acked,
-            propagation.Nacked.Select(n => n.Node).Distinct().Count(),
-            propagation.Pending.Length
-        );
-        var all = acked + nacked + pending;
+        var acked = propagation.Acked;
+        var all = acked + propagation.Nacked.Select(n => n.Node).Union(propagation.Pending).Count();
         if (all == 0)
         {
             return new Condition("Programmed", "Unknown", "NoNodes", "No node that is connected to this server is to have it.");

@@ -31,6 +31,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
     private readonly ServerOptions _options;
+    private readonly FleetHealthPolicy _policy;
     private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
@@ -44,13 +45,13 @@ internal sealed partial class HealthKeeper : BackgroundService
     private int _tickWaits;
 
     // What follows belongs to the loop, and before it runs to BeginAsync.
-    private readonly HealthAggregator _aggregator = new(FleetHealthPolicy.Default);
+    private readonly HealthAggregator _aggregator;
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
     private readonly HashSet<string> _resizing = [];
     private readonly HashSet<string> _redefined = [];
     private bool _isEvaluationDue;
-    private TimeSpan _tickInterval = FleetHealthPolicy.Default.EvaluationInterval;
+    private TimeSpan _tickInterval;
     private ITimer? _ticks;
 
     /// <summary>Creates a keeper that knows no upstream yet.</summary>
@@ -60,6 +61,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         TimeProvider time,
         HealthLeadership leadership,
         ServerOptions options,
+        FleetHealthPolicy policy,
         ILogger<HealthKeeper> logger,
         HealthRecall? recall = null
     )
@@ -69,6 +71,9 @@ internal sealed partial class HealthKeeper : BackgroundService
         _time = time;
         _logger = logger;
         _options = options;
+        _policy = policy;
+        _aggregator = new HealthAggregator(policy);
+        _tickInterval = policy.EvaluationInterval;
         _leads = leadership.Role.Leads;
         _recall = recall;
     }
@@ -258,7 +263,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Half the shortest edge interval, so that where probes hurry, verdicts do not wait (section 4.5 of the health model).</summary>
     private void SetTickInterval()
     {
-        var interval = FleetHealthPolicy.Default.EvaluationInterval;
+        var interval = _policy.EvaluationInterval;
         foreach (var followed in _followed.Values)
         {
             var half = followed.Policy.ProbeEdgeInterval / 2;
