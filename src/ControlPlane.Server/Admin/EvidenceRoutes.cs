@@ -27,7 +27,6 @@ internal static class EvidenceRoutes
     private static async Task<IResult> PostAsync(
         HttpContext http,
         HealthKeeper keeper,
-        HealthLeadership leadership,
         CurrentState current,
         TimeProvider time
     )
@@ -57,7 +56,7 @@ internal static class EvidenceRoutes
         if (outcomes.IsDefault)
         {
             return Problems.Overloaded(
-                leadership.Role.Leads
+                keeper.Leads
                     ? "More evidence waits than the server takes. Nothing of this was taken."
                     : "The server that decides about health does not answer this one. Whether the evidence was taken is not known; posting it again does no harm."
             );

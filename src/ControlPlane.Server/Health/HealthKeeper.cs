@@ -175,6 +175,9 @@ internal sealed partial class HealthKeeper : BackgroundService
         _inbox.Writer.TryWrite(static () => { });
     }
 
+    /// <summary>Whether the model here is the one that decides: a moment after this server took over, and not while it does.</summary>
+    public bool Leads => _leads;
+
     /// <summary>This server begins to decide, from what it published last, or leaves that to another one from now on.</summary>
     public void Lead(bool leads) =>
         // In its turn: what was adopted before is where it begins.

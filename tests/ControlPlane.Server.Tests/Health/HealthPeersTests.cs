@@ -246,14 +246,24 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
             && follower.Services.GetRequiredService<HealthPeers>().IsFollowing;
     }
 
-    /// <summary>A checker says that a backend has stopped.</summary>
+    /// <summary>A checker says that a backend has stopped, again where it is told to: while the servers change roles.</summary>
     private static async Task FailAsync(ControlPlaneHost host, int endpoint)
     {
         for (var i = 0; i < 5; i++)
         {
             await Eventually.True(
                 "the evidence to be taken",
-                async _ => (await host.Client.PostEvidenceAsync([Backends.Failure(endpoint)])).Accepted == 1
+                async _ =>
+                {
+                    try
+                    {
+                        return (await host.Client.PostEvidenceAsync([Backends.Failure(endpoint)])).Accepted == 1;
+                    }
+                    catch (AdminClient.ApiException e) when (e.Problem.Status == 503)
+                    {
+                        return false;
+                    }
+                }
             );
         }
     }
