@@ -166,9 +166,15 @@ public static class CrossResourceRules
     /// <param name="nodes">The connected nodes; those that announced nothing are not judged.</param>
     public static IEnumerable<ValidationProblem> MissingExtensions(CompiledObject compiled, IReadOnlyCollection<NodeIdentity> nodes)
     {
+        var needed = compiled.Extensions.Where(e => !e.IsOptional).ToList();
+        if (needed.Count == 0)
+        {
+            yield break;
+        }
+
         // Nodes of one build announce the same, and share the set.
         var builds = nodes.Where(n => n.Extensions is not null).ToLookup(n => n.Extensions!, ReferenceEqualityComparer.Instance);
-        foreach (var use in compiled.Extensions.Where(e => !e.IsOptional))
+        foreach (var use in needed)
         {
             var lacking = builds
                 .Where(b =>

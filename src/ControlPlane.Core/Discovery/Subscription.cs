@@ -1272,12 +1272,23 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     /// <summary>How far a resource got.</summary>
     public Delivery DeliveryOf(string name, ResourceSet current)
     {
-        var set = Wildcard ? _next ?? _base : current;
         if (!IsSubscribed(name))
         {
             return default;
         }
 
+        // A whole fleet is asked with each write, and of most streams nothing is under way.
+        return _unanswered.Count == 0 && _parked is null && _next is null && _sent.Count == 0 && ReferenceEquals(_base, current)
+            ? AnsweredDelivery(current.Find(name))
+            : DeliveryUnderWay(name, current);
+    }
+
+    private Delivery AnsweredDelivery(EncodedResource? held) =>
+        new(held is null && LastNonce == 0 ? DeliveryState.None : DeliveryState.Acked, held?.Version, null);
+
+    private Delivery DeliveryUnderWay(string name, ResourceSet current)
+    {
+        var set = Wildcard ? _next ?? _base : current;
         if (_parked?.TryGetValue(name, out var parked) == true && parked.Refusal is not null && IsSame(set.Find(name), parked.Content))
         {
             return new Delivery(DeliveryState.Nacked, parked.Content.Version, parked.Refusal);
@@ -1297,9 +1308,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
         }
 
-        return sent is null && current.Find(name) is null
-            ? new Delivery(LastNonce == 0 ? DeliveryState.None : DeliveryState.Acked, null, null)
-            : new Delivery(DeliveryState.Acked, sent?.Version, null);
+        return AnsweredDelivery(sent);
     }
 
     public SubscriptionStatus Status() =>

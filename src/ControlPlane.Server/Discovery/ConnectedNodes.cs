@@ -73,6 +73,7 @@ public sealed class ConnectedNodes
     private readonly TimeProvider _time;
     private readonly Dictionary<string, Entry> _nodes = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Id, string Reason), RefusedNode> _refused = [];
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> _connected;
     private TaskCompletionSource? _changed;
     private DateTimeOffset _forgotAt;
 
@@ -120,13 +121,7 @@ public sealed class ConnectedNodes
     }
 
     /// <summary>What connected nodes said that they are, without how far each got.</summary>
-    public IReadOnlyList<NodeIdentity> Connected()
-    {
-        lock (_lock)
-        {
-            return [.. _nodes.Values.Where(entry => entry.Streams.Length > 0).Select(entry => entry.Identity)];
-        }
-    }
+    public IReadOnlyList<NodeIdentity> Connected() => [.. Streams().Select(node => node.Identity)];
 
     /// <summary>Nodes that were turned away, the latest first.</summary>
     public IReadOnlyList<RefusedNode> Refused()
@@ -212,6 +207,7 @@ public sealed class ConnectedNodes
 
             entry.Identity = node;
             entry.Streams = entry.Streams.Add(stream);
+            _connected = default;
             entry.DisconnectedAt = null;
         }
 
@@ -226,6 +222,7 @@ public sealed class ConnectedNodes
             if (_nodes.TryGetValue(stream.Node!.Id, out var entry) && entry.Streams.Contains(stream))
             {
                 entry.Streams = entry.Streams.Remove(stream);
+                _connected = default;
                 if (entry.Streams.IsEmpty)
                 {
                     entry.DisconnectedAt = _time.GetUtcNow();
@@ -276,20 +273,17 @@ public sealed class ConnectedNodes
         }
     }
 
-    private List<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> Streams()
+    /// <summary>The connected nodes; made anew when one comes or goes, since each write asks for them.</summary>
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> Streams()
     {
         lock (_lock)
         {
-            var streams = new List<(NodeIdentity, ImmutableArray<DiscoveryStream>)>(_nodes.Count);
-            foreach (var entry in _nodes.Values)
+            if (_connected.IsDefault)
             {
-                if (entry.Streams.Length > 0)
-                {
-                    streams.Add((entry.Identity, entry.Streams));
-                }
+                _connected = [.. _nodes.Values.Where(entry => !entry.Streams.IsEmpty).Select(entry => (entry.Identity, entry.Streams))];
             }
 
-            return streams;
+            return _connected;
         }
     }
 
