@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text;
 using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server;
@@ -36,7 +37,10 @@ public abstract record CommandLine
     /// <param name="Name">The flag without <c>--</c>; the environment variable follows from it.</param>
     /// <param name="Value">Placeholder of the value in the help; empty for a switch.</param>
     /// <param name="Help">What it does.</param>
-    /// <param name="Set">Gives the options with the value set, or null for a value that is not one; the fault is then <paramref name="Expected"/>.</param>
+    /// <param name="Set">
+    /// Gives the options with the value set, or null for a value that is not one; the fault is then <paramref name="Expected"/>. May say more by a
+    /// <see cref="FormatException"/>.
+    /// </param>
     /// <param name="Expected">What a value looks like.</param>
     private sealed record Option(string Name, string Value, string Help, Func<ServerOptions, string, ServerOptions?> Set, string Expected)
     {
@@ -55,7 +59,7 @@ public abstract record CommandLine
             "store",
             "STORE",
             "sqlite:PATH, a postgres:// URL or an Npgsql connection string (sqlite:DATA-DIR/controlplane.db).",
-            (o, v) => IsStore(v) ? o with { Store = v } : null,
+            (o, v) => StoreFactory.Parse(v) is { } ? o with { Store = v } : null,
             "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or a connection string such as 'Host=db;Database=controlplane;Username=cp'"
         ),
         Setting("data-dir", "FOLDER", "For the last-good file and the SQLite database (data).", (o, v) => o with { DataDir = v }),
@@ -322,13 +326,20 @@ public abstract record CommandLine
 
     private static ServerOptions Apply(Option option, string source, string value, ServerOptions options, List<string> faults)
     {
-        if (option.Set(options, value) is { } set)
+        try
         {
-            return set;
+            if (option.Set(options, value) is { } set)
+            {
+                return set;
+            }
+
+            faults.Add($"{source} '{value}' is not {option.Expected}.");
+        }
+        catch (FormatException e)
+        {
+            faults.Add(source == option.Flag ? e.Message : $"{source}: {e.Message}");
         }
 
-        // A store's value can hold a password: it is not repeated.
-        faults.Add($"{source}{(option.Name == "store" ? "" : $" '{value}'")} is not {option.Expected}.");
         return options;
     }
 
@@ -366,12 +377,6 @@ public abstract record CommandLine
         && ushort.TryParse(value.AsSpan(at + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var port)
         && port > 0
         && Uri.CheckHostName(value[..at]) != UriHostNameType.Unknown;
-
-    private static bool IsStore(string value) =>
-        (value.StartsWith("sqlite:", StringComparison.Ordinal) && value.Length > "sqlite:".Length)
-        || value.StartsWith("postgres://", StringComparison.Ordinal)
-        || value.StartsWith("postgresql://", StringComparison.Ordinal)
-        || value.Contains("Host=", StringComparison.OrdinalIgnoreCase);
 
     private static Option Setting(
         string name,

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Demo;
 using ControlPlane.Server.Discovery;
@@ -75,7 +76,7 @@ public static class ControlPlaneServer
         builder.Services.AddRoutingCore();
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(TimeProvider.System);
-        builder.Logging.AddConsoleLog(options.LogFormat);
+        builder.Logging.AddConsoleLog(options.EffectiveLogFormat);
         builder.AddSecurity(options);
         builder.Services.AddTelemetry(builder.Configuration);
         builder.Services.AddStorage(
@@ -110,12 +111,19 @@ public static class ControlPlaneServer
     {
         using var folder = DemoFolder.For(given);
         var options = folder.Options;
+        // Asked before anything starts, so that this is all there is to read.
+        if (Listeners.WhyNot(options) is { } taken)
+        {
+            await Console.Error.WriteLineAsync(taken);
+            return 1;
+        }
+
         try
         {
             await using var app = Build(options, builder => builder.Services.AddDiscoveryWarmUp());
             if (!options.Demo)
             {
-                app.Lifetime.ApplicationStarted.Register(() => Console.WriteLine(FirstSteps.Text(options)));
+                app.Lifetime.ApplicationStarted.Register(() => FirstSteps.Say(options, FirstSteps.Text(options)));
             }
 
             await app.RunAsync();
@@ -131,11 +139,10 @@ public static class ControlPlaneServer
             // Told to stop while it was starting.
             return 0;
         }
-        catch (IOException e) when (e.InnerException is Microsoft.AspNetCore.Connections.AddressInUseException)
+        catch (Exception e) when (e is IOException or SocketException && Listeners.WhyNot(options) is { } lost)
         {
-            await Console.Error.WriteLineAsync(
-                $"{e.Message} Stop what listens there, or choose another address with --admin-listen and --xds-listen."
-            );
+            // Taken since.
+            await Console.Error.WriteLineAsync(lost);
             return 1;
         }
     }

@@ -108,6 +108,9 @@ public sealed record ServerOptions
     /// <summary><see cref="Store"/>, or its default.</summary>
     public string EffectiveStore => Store ?? "sqlite:" + Path.Combine(DataDir, "controlplane.db");
 
+    /// <summary><see cref="LogFormat"/>, or what suits standard output.</summary>
+    public LogFormat EffectiveLogFormat => LogFormat ?? (Console.IsOutputRedirected ? Telemetry.LogFormat.Json : Telemetry.LogFormat.Text);
+
     /// <summary>Whether other servers can be on the same database.</summary>
     public bool IsShared => StoreFactory.IsShared(EffectiveStore);
 

@@ -40,7 +40,7 @@ internal static class LoadReports
         // A round to warm up, of all.
         await Task.Delay(2 * Interval, TimeProvider.System);
         var busy = await CpuAsync(server, TimeSpan.FromSeconds(seconds));
-        var memory = Process.GetProcessById(server.Id).WorkingSet64 / (1024 * 1024);
+        var memory = Process.GetProcessById(server.ProcessId).WorkingSet64 / (1024 * 1024);
         var metrics = await server.Http.GetStringAsync("/metrics");
         await stop.CancelAsync();
         await Task.WhenAll(reporting);
@@ -99,9 +99,9 @@ internal static class LoadReports
     private static async Task<double> CpuAsync(ServerProcess server, TimeSpan time)
     {
         var started = Stopwatch.GetTimestamp();
-        var before = Process.GetProcessById(server.Id).TotalProcessorTime;
+        var before = Process.GetProcessById(server.ProcessId).TotalProcessorTime;
         await Task.Delay(time, TimeProvider.System);
-        return (Process.GetProcessById(server.Id).TotalProcessorTime - before) / Stopwatch.GetElapsedTime(started);
+        return (Process.GetProcessById(server.ProcessId).TotalProcessorTime - before) / Stopwatch.GetElapsedTime(started);
     }
 
     private static byte[] Message(int index, int endpoints)

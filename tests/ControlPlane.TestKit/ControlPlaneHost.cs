@@ -1,6 +1,7 @@
 using System.Net;
 using ControlPlane.AdminClient;
 using ControlPlane.Server;
+using ControlPlane.Server.Publishing;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
@@ -44,9 +45,11 @@ public sealed class ControlPlaneHost : IAsyncDisposable
     /// <summary>Starts a server.</summary>
     /// <param name="configure">Changes the options, which are: free loopback ports, SQLite in a new folder.</param>
     /// <param name="services">Adds what a test injects, for example a clock.</param>
+    /// <param name="isLoaded">Waits until it has its state and takes writes; false for a server that finds none.</param>
     public static async Task<ControlPlaneHost> StartAsync(
         Func<ServerOptions, ServerOptions>? configure = null,
-        Action<WebApplicationBuilder>? services = null
+        Action<WebApplicationBuilder>? services = null,
+        bool isLoaded = true
     )
     {
         var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
@@ -69,6 +72,10 @@ public sealed class ControlPlaneHost : IAsyncDisposable
         try
         {
             await app.StartAsync();
+            if (isLoaded)
+            {
+                await app.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(Eventually.DefaultWithin, TimeProvider.System);
+            }
         }
         catch
         {

@@ -256,11 +256,9 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     /// </summary>
     public async Task<IReadOnlyList<string>> HostsAsync(string cluster, CancellationToken cancellationToken = default)
     {
-        var clusters = (await ClustersAsync(cancellationToken))["cluster_statuses"]?.AsArray() ?? [];
-        var hosts = clusters.FirstOrDefault(c => (string?)c!["name"] == cluster)?["host_statuses"]?.AsArray() ?? [];
         return
         [
-            .. hosts
+            .. (await HostStatusesAsync(cluster, cancellationToken))
                 .Select(host =>
                     host!["address"]!["socket_address"] is { } socket
                         ? $"{(string)socket["address"]!}:{(int?)socket["port_value"] ?? 0}"
@@ -278,13 +276,18 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
     /// <param name="cancellationToken">Gives up.</param>
     public async Task<string?> HealthOfAsync(string cluster, int port, CancellationToken cancellationToken = default)
     {
-        var clusters = (await ClustersAsync(cancellationToken))["cluster_statuses"]?.AsArray() ?? [];
-        var hosts = clusters.FirstOrDefault(c => (string?)c!["name"] == cluster)?["host_statuses"]?.AsArray() ?? [];
-        var host = hosts.FirstOrDefault(h => (int?)h!["address"]?["socket_address"]?["port_value"] == port);
+        var host = await HostAsync(cluster, port, cancellationToken);
         return host is null ? null
             : (bool?)host["health_status"]?["failed_outlier_check"] == true ? "EJECTED"
             : (string?)host["health_status"]?["eds_health_status"] ?? "UNKNOWN";
     }
+
+    /// <summary>The weight of a host in load balancing; null if the cluster has no such host.</summary>
+    /// <param name="cluster">The cluster.</param>
+    /// <param name="port">The host's port.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    public async Task<int?> WeightOfAsync(string cluster, int port, CancellationToken cancellationToken = default) =>
+        (int?)(await HostAsync(cluster, port, cancellationToken))?["weight"];
 
     /// <summary>Value of one counter or gauge, by its full name; null while Envoy has none of that name.</summary>
     public async Task<long?> StatAsync(string name, CancellationToken cancellationToken = default)
@@ -323,6 +326,17 @@ public sealed partial class EnvoyFixture : IAsyncDisposable
         _folder.Delete(recursive: true);
         return ValueTask.CompletedTask;
     }
+
+    private async Task<JsonArray> HostStatusesAsync(string cluster, CancellationToken cancellationToken)
+    {
+        var clusters = (await ClustersAsync(cancellationToken))["cluster_statuses"]?.AsArray() ?? [];
+        return clusters.FirstOrDefault(c => (string?)c!["name"] == cluster)?["host_statuses"]?.AsArray() ?? [];
+    }
+
+    private async Task<JsonNode?> HostAsync(string cluster, int port, CancellationToken cancellationToken) =>
+        (await HostStatusesAsync(cluster, cancellationToken)).FirstOrDefault(h =>
+            (int?)h!["address"]?["socket_address"]?["port_value"] == port
+        );
 
     private static (string? Path, string? Missing) Find(EnvoyRelease release)
     {

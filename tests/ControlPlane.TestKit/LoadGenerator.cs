@@ -5,7 +5,8 @@ namespace ControlPlane.TestKit;
 /// <summary>What a load came to.</summary>
 /// <param name="Sent">Requests that were answered or failed.</param>
 /// <param name="Failures">Failed requests by reason: status with the answer's text, or what broke the connection. Empty if all went well.</param>
-public sealed record LoadReport(long Sent, ImmutableSortedDictionary<string, long> Failures)
+/// <param name="LastFailureAt">Timestamp at which the last one that failed was sent; null if all went well.</param>
+public sealed record LoadReport(long Sent, ImmutableSortedDictionary<string, long> Failures, long? LastFailureAt)
 {
     /// <summary>Number of failed requests.</summary>
     public long Failed => Failures.Values.Sum();
@@ -16,11 +17,10 @@ public sealed record LoadReport(long Sent, ImmutableSortedDictionary<string, lon
 }
 
 /// <summary>
-/// A steady load of GET requests from a few clients with kept-alive connections, which counts every request that is not answered 2xx. It does not retry.
+/// A steady load of GET requests from some clients with kept-alive connections, which counts every request that is not answered 2xx. It does not retry.
 /// </summary>
 public sealed class LoadGenerator : IAsyncDisposable
 {
-    private const int Clients = 8;
     private const int ReasonLength = 200;
 
     private readonly Lock _lock = new();
@@ -32,17 +32,19 @@ public sealed class LoadGenerator : IAsyncDisposable
     private readonly Task _clients;
     private long _sent;
     private ImmutableSortedDictionary<string, long> _failures = ImmutableSortedDictionary<string, long>.Empty;
+    private long? _lastFailureAt;
 
     /// <summary>Starts the load.</summary>
     /// <param name="target">What is requested.</param>
     /// <param name="requestsPerSecond">Over all clients. A client waits for its answer before its next request, so slow answers lower it.</param>
     /// <param name="request">Makes each request, for headers and the like; a plain GET of <paramref name="target"/> if not given.</param>
-    public LoadGenerator(Uri target, int requestsPerSecond, Func<HttpRequestMessage>? request = null)
+    /// <param name="clients">How many requests may be in progress.</param>
+    public LoadGenerator(Uri target, int requestsPerSecond, Func<HttpRequestMessage>? request = null, int clients = 8)
     {
         _request = request ?? (() => new HttpRequestMessage(HttpMethod.Get, target));
         _started = _time.GetTimestamp();
-        var period = TimeSpan.FromSeconds((double)Clients / requestsPerSecond);
-        _clients = Task.WhenAll(Enumerable.Range(0, Clients).Select(_ => RunClientAsync(period)));
+        var period = TimeSpan.FromSeconds((double)clients / requestsPerSecond);
+        _clients = Task.WhenAll(Enumerable.Range(0, clients).Select(_ => RunClientAsync(period)));
     }
 
     /// <summary>The result so far.</summary>
@@ -52,7 +54,7 @@ public sealed class LoadGenerator : IAsyncDisposable
         {
             lock (_lock)
             {
-                return new LoadReport(_sent, _failures);
+                return new LoadReport(_sent, _failures, _lastFailureAt);
             }
         }
     }
@@ -80,6 +82,7 @@ public sealed class LoadGenerator : IAsyncDisposable
         {
             while (await timer.WaitForNextTickAsync(_stop.Token))
             {
+                var sentAt = _time.GetTimestamp();
                 var failure = await SendAsync();
                 lock (_lock)
                 {
@@ -87,6 +90,7 @@ public sealed class LoadGenerator : IAsyncDisposable
                     if (failure is not null)
                     {
                         _failures = _failures.SetItem(failure, _failures.GetValueOrDefault(failure) + 1);
+                        _lastFailureAt = Math.Max(sentAt, _lastFailureAt ?? sentAt);
                     }
                 }
             }

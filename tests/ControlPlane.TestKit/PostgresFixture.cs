@@ -82,6 +82,20 @@ public sealed class PostgresServer : IAsyncDisposable
         return new NpgsqlConnectionStringBuilder(_host.ConnectionString) { Database = name }.ConnectionString;
     }
 
+    /// <summary>Takes a database away from whoever uses it and makes an empty one of the same name.</summary>
+    /// <param name="connectionString">The database, as <see cref="CreateDatabaseAsync"/> gave it.</param>
+    public async Task EmptyDatabaseAsync(string connectionString)
+    {
+        var name = new NpgsqlConnectionStringBuilder(connectionString).Database;
+        await using var connection = new NpgsqlConnection(_host.ConnectionString + ";Pooling=false");
+        await connection.OpenAsync();
+        foreach (var sql in (string[])[$"DROP DATABASE {name} WITH (FORCE)", $"CREATE DATABASE {name}"])
+        {
+            await using var command = new NpgsqlCommand(sql, connection);
+            await command.ExecuteNonQueryAsync();
+        }
+    }
+
     /// <summary>Shuts the server down as an administrator does: sessions are ended, nothing is lost.</summary>
     public Task StopAsync() => _host.StopAsync(isCrash: false);
 

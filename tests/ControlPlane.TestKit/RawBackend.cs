@@ -45,6 +45,10 @@ public sealed class RawBackend : IAsyncDisposable
             {
                 await ReadHeadAsync(stream, cancellationToken);
                 await stream.WriteAsync(System.Text.Encoding.Latin1.GetBytes(answer), cancellationToken);
+                // A connection that is closed with bytes unread is reset, and the answer can be lost with it.
+                stream.Socket.Shutdown(SocketShutdown.Send);
+                var rest = new byte[1024];
+                while (await stream.ReadAsync(rest, cancellationToken) > 0) { }
             }
         );
 

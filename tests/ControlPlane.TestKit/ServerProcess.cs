@@ -10,6 +10,7 @@ public sealed class ServerProcess : IAsyncDisposable
     private readonly string _folder = Directory.CreateTempSubdirectory("controlplane-process-").FullName;
     private readonly HttpClient _http;
     private ProcessOutput _output = new();
+    private ProcessOutput _errors = new();
     private Process? _process;
 
     /// <summary>Picks ports and a data folder; starts nothing yet.</summary>
@@ -40,8 +41,8 @@ public sealed class ServerProcess : IAsyncDisposable
     /// <summary>What the server has written to its standard output since its last start.</summary>
     public string Output => _output.ToString();
 
-    /// <summary>Id of the process, which must run.</summary>
-    public int Id => _process!.Id;
+    /// <summary>What the server has written to its standard error since its last start.</summary>
+    public string Errors => _errors.ToString();
 
     /// <summary>Starts the server and waits until it is ready.</summary>
     /// <param name="arguments">More of the command line.</param>
@@ -70,7 +71,9 @@ public sealed class ServerProcess : IAsyncDisposable
 
         _process = Process.Start(start)!;
         _output = new ProcessOutput();
+        _errors = new ProcessOutput();
         _process.OutputDataReceived += _output.Add;
+        _process.ErrorDataReceived += _errors.Add;
         _process.BeginOutputReadLine();
         _process.BeginErrorReadLine();
         await Eventually.True(

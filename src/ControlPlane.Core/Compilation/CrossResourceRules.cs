@@ -21,6 +21,7 @@ public static class CrossResourceRules
     /// <summary>Checks the objects that a change affects against all others.</summary>
     /// <param name="desired">The desired state after the change.</param>
     /// <param name="after">What it compiles to.</param>
+    /// <param name="desiredBefore">The desired state before.</param>
     /// <param name="before">What was in force before: finds what is gone.</param>
     /// <param name="affected">The objects that were compiled again.</param>
     /// <param name="nodes">The connected nodes, which show what groups have proxies in common.</param>
@@ -28,6 +29,7 @@ public static class CrossResourceRules
     public static IEnumerable<CrossResourceProblem> Check(
         DesiredState desired,
         CompiledState after,
+        DesiredState desiredBefore,
         CompiledState before,
         IReadOnlySet<ResourceKey> affected,
         IReadOnlyCollection<NodeIdentity> nodes
@@ -36,7 +38,7 @@ public static class CrossResourceRules
             .Concat(Unresolved(after, before, affected))
             .Concat(StillNamed(after, before, affected))
             .Concat(OutsideGroup(after, before, affected))
-            .Concat(SharedAddresses(desired, after, before, affected, nodes));
+            .Concat(SharedAddresses(desired, after, desiredBefore, before, affected, nodes));
 
     /// <summary>The static cluster of our bootstraps, through which a proxy reaches this server: Envoy keeps it and ignores ours without a word.</summary>
     private const string BootstrapCluster = "xds_cluster";
@@ -164,9 +166,15 @@ public static class CrossResourceRules
     /// <param name="nodes">The connected nodes; those that announced nothing are not judged.</param>
     public static IEnumerable<ValidationProblem> MissingExtensions(CompiledObject compiled, IReadOnlyCollection<NodeIdentity> nodes)
     {
+        var needed = compiled.Extensions.Where(e => !e.IsOptional).ToList();
+        if (needed.Count == 0)
+        {
+            yield break;
+        }
+
         // Nodes of one build announce the same, and share the set.
         var builds = nodes.Where(n => n.Extensions is not null).ToLookup(n => n.Extensions!, ReferenceEqualityComparer.Instance);
-        foreach (var use in compiled.Extensions.Where(e => !e.IsOptional))
+        foreach (var use in needed)
         {
             var lacking = builds
                 .Where(b =>
@@ -215,17 +223,27 @@ public static class CrossResourceRules
         );
 
     /// <summary>
-    /// Two listeners on one address: Envoy refuses the second. Only those are compared that can meet on a node, as far as their groups and the connected nodes tell.
+    /// Two listeners on one address: Envoy refuses the second. Only those are compared that can meet on a node, as far as their groups and the connected nodes tell; a change
+    /// of a group can bring listeners together that it does not touch.
     /// </summary>
     private static IEnumerable<CrossResourceProblem> SharedAddresses(
         DesiredState desired,
         CompiledState after,
+        DesiredState desiredBefore,
         CompiledState before,
         IReadOnlySet<ResourceKey> affected,
         IReadOnlyCollection<NodeIdentity> nodes
     )
     {
-        var subjects = affected.Select(after.Find).Where(c => c is { Addresses.IsEmpty: false }).Select(c => c!).ToList();
+        var subjects = affected.Select(key => (Key: key, Group: (ResourceKey?)null)).ToList();
+        subjects.AddRange(
+            from key in affected
+            where key.Kind == ResourceKind.NodeGroup
+            from member in desired.Referrers(key)
+            where !affected.Contains(member)
+            select (member, (ResourceKey?)key)
+        );
+        subjects.RemoveAll(subject => after.Find(subject.Key) is not { Addresses.IsEmpty: false });
         if (subjects.Count == 0)
         {
             yield break;
@@ -238,25 +256,39 @@ public static class CrossResourceRules
             .Select(after.Find)
             .SelectMany(c => (c?.Addresses ?? []).Select(address => (Address: address, Object: c!)))
             .ToLookup(l => l.Address, l => l.Object);
-        foreach (var subject in subjects)
+        var told = new HashSet<(ResourceKey, ResourceKey, string)>();
+        foreach (var (key, group) in subjects)
         {
+            var subject = after.Find(key)!;
             foreach (var address in subject.Addresses)
             {
-                foreach (var other in byAddress[address].Where(o => o.Owner != subject.Owner))
+                foreach (var other in byAddress[address].Where(o => o.Owner != key))
                 {
                     if (Meeting(desired, subject.NodeGroups, other.NodeGroups, nodes) is not { } meeting)
                     {
                         continue;
                     }
 
-                    var isOld = Had(before, subject, address) && Had(before, other, address);
+                    var had = Had(before, subject, address) && Had(before, other, address);
+                    var metBefore = had ? Meeting(desiredBefore, subject.NodeGroups, other.NodeGroups, nodes) : null;
+                    if (group is not null && (metBefore?.IsCertain == meeting.IsCertain || !told.Add((key, other.Owner, address))))
+                    {
+                        // Not by this change, or told already.
+                        continue;
+                    }
+
+                    told.Add((other.Owner, key, address));
                     yield return new CrossResourceProblem(
-                        subject.Owner,
+                        group ?? key,
                         new ValidationProblem(
-                            subject.Owner.Kind == ResourceKind.Listener ? "/spec/port" : "/spec/resource/address",
+                            group is not null ? "/spec/selectors"
+                                : key.Kind == ResourceKind.Listener ? "/spec/port"
+                                : "/spec/resource/address",
                             "address-taken",
-                            $"{other.Owner} listens on {address} already, and {meeting.Reason}. Choose another port, or give them node groups that no proxy is in together.",
-                            meeting.IsCertain && !isOld ? ProblemSeverity.Error : ProblemSeverity.Warning
+                            group is null
+                                ? $"{other.Owner} listens on {address} already, and {meeting.Reason}. Choose another port, or give them node groups that no proxy is in together."
+                                : $"{key} and {other.Owner} both listen on {address}, and {meeting.Reason}. Change the port of one of them first, or select proxies that are not in groups of both.",
+                            meeting.IsCertain && metBefore is not { IsCertain: true } ? ProblemSeverity.Error : ProblemSeverity.Warning
                         ),
                         IsConflict: true
                     );

@@ -81,7 +81,7 @@ public static class MessagePipeline
         var references = new EnvoyReferences();
         var extensions = new EnvoyExtensions();
         MessageWalker.Walk(message, found, ProtoValidator.Visitor, SemanticRules.Instance, references, extensions);
-        foreach (var problem in found.Problems)
+        foreach (var problem in found.Problems.Where(problem => !pointers.IsToldElsewhere(problem)))
         {
             problems.Add(pointers.Map(problem));
         }
@@ -101,6 +101,9 @@ public static class MessagePipeline
         string Map(string pointer);
 
         ValidationProblem Map(ValidationProblem problem);
+
+        /// <summary>Whether the author is told of a problem at another object.</summary>
+        bool IsToldElsewhere(ValidationProblem problem);
     }
 
     private sealed class RawPointers(string root) : IPointerMap
@@ -108,16 +111,31 @@ public static class MessagePipeline
         public string Map(string pointer) => root + pointer;
 
         public ValidationProblem Map(ValidationProblem problem) => problem with { Pointer = Map(problem.Pointer) };
+
+        public bool IsToldElsewhere(ValidationProblem problem) => false;
     }
 
     private sealed class OverlayPointers(JsonObject? overlay, ResourceType type) : IPointerMap
     {
-        public string Map(string pointer) => IsInOverlay(pointer) ? "/spec/envoy" + pointer : "/spec";
+        private const string Name = "/name";
+
+        public string Map(string pointer) =>
+            IsInOverlay(pointer) ? "/spec/envoy" + pointer
+            : pointer == Name ? "/metadata/name"
+            : "/spec";
+
+        /// <summary>A route table that a listener holds inline is an object of its own. A fault of it is the listener's, too, since Envoy refuses both.</summary>
+        public bool IsToldElsewhere(ValidationProblem problem) =>
+            problem.Severity == ProblemSeverity.Warning
+            && type == ResourceType.Listener
+            && problem.Pointer.Contains("/typedConfig/routeConfig/", StringComparison.Ordinal)
+            && !problem.Pointer.Contains("/httpFilters/", StringComparison.Ordinal)
+            && !IsInOverlay(problem.Pointer);
 
         public ValidationProblem Map(ValidationProblem problem)
         {
             var message = problem.Message;
-            if (!IsInOverlay(problem.Pointer))
+            if (problem.Pointer != Name && !IsInOverlay(problem.Pointer))
             {
                 var name = type.FullName[(type.FullName.LastIndexOf('.') + 1)..];
                 message =

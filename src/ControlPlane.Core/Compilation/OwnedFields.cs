@@ -8,6 +8,9 @@ namespace ControlPlane.Core.Compilation;
 /// <summary>The fields of compiled messages that an overlay may not touch: the control plane lives by them.</summary>
 internal static class OwnedFields
 {
+    /// <summary>How Envoy finds a cluster's endpoints.</summary>
+    private static readonly string[] Discovery = ["type", "clusterType", "edsClusterConfig"];
+
     /// <summary>Says why a top-level field belongs to the control plane; null where it does not.</summary>
     public static string? Explain(ResourceType type, IMessage message, string field)
     {
@@ -26,13 +29,18 @@ internal static class OwnedFields
             return null;
         }
 
-        if (new[] { "type", "clusterType", "edsClusterConfig" }.Any(f => Suggestion.SameWord(field, f)))
+        if (Discovery.Any(f => Suggestion.SameWord(field, f)))
         {
             return "How the cluster finds its endpoints follows from spec.endpoints and cannot be changed by the overlay. Write an EnvoyResource for a cluster of another type.";
         }
 
-        return Suggestion.SameWord(field, "loadAssignment") && message is CdsCluster { LoadAssignment: not null }
-            ? "The endpoints follow from spec.endpoints and cannot be changed by the overlay."
+        return Suggestion.SameWord(field, "loadAssignment")
+            ? "The endpoints follow from spec.endpoints and cannot be changed by the overlay"
+                + (
+                    message is CdsCluster { LoadAssignment: null }
+                        ? "; proxies get them by EDS and would take no notice of these. List them in spec.endpoints.static, or register them."
+                        : ". List the names in spec.endpoints."
+                )
             : null;
     }
 }

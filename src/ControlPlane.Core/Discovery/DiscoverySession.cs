@@ -36,6 +36,12 @@ public sealed class DiscoverySession : IGates
     /// <summary>How long a response may go unanswered before the client is called stale.</summary>
     public static readonly TimeSpan StaleAfter = TimeSpan.FromSeconds(60);
 
+    /// <summary>How long after a client could not bind a listener that is sent again. Each further wait is twice as long, up to <see cref="LastBindRetry"/>.</summary>
+    public static readonly TimeSpan FirstBindRetry = TimeSpan.FromSeconds(5);
+
+    /// <summary>The longest wait between two trials to bind a listener.</summary>
+    public static readonly TimeSpan LastBindRetry = TimeSpan.FromSeconds(60);
+
     private readonly XdsProtocol _protocol;
     private readonly NonceSequence _nonces;
     private readonly Subscription?[] _subscriptions = new Subscription?[ResourceType.All.Length];
@@ -55,7 +61,9 @@ public sealed class DiscoverySession : IGates
         _nonces = nonces;
     }
 
-    /// <summary>When <see cref="Compose"/> must be called next though nothing happens: the end of the longest wait at a gate. Null for never.</summary>
+    /// <summary>
+    /// When <see cref="Compose"/> must be called next though nothing happens: the end of a wait at a gate, or before a refused listener is tried again. Null for never.
+    /// </summary>
     public DateTimeOffset? Deadline { get; private set; }
 
     /// <summary>The form of the protocol that the stream speaks.</summary>
@@ -151,6 +159,8 @@ public sealed class DiscoverySession : IGates
     {
         _snapshot = snapshot;
         ServerResponse? response = null;
+        _subscriptions[ResourceType.Listener.Index]?.RetryBinds(now);
+        Clusters?.PutBack(IsBuilt, now);
         foreach (var subscription in _subscriptions)
         {
             if (subscription?.HasWork != true)
@@ -246,7 +256,9 @@ public sealed class DiscoverySession : IGates
         }
 
         var since = held is { HasLimit: true } ? held.Since : now;
-        if (now - since >= GateLimit)
+        // What it waits for was put back, and will be sent again.
+        var limitFrom = Clusters?.PutBackAt is { } putBack && putBack > since ? putBack : since;
+        if (now - limitFrom >= GateLimit)
         {
             return null;
         }
@@ -284,6 +296,11 @@ public sealed class DiscoverySession : IGates
 
         return null;
     }
+
+    /// <summary>Envoy asks for the endpoints of a new cluster as soon as it has made it, and never does for one that fails.</summary>
+    private bool IsBuilt(EncodedResource cluster) =>
+        cluster.References.Any(reference => reference.Type == ResourceType.Endpoints)
+        && _subscriptions[ResourceType.Endpoints.Index]?.IsNamed(EndpointsName(cluster)) == true;
 
     private Subscription? Clusters => _subscriptions[ResourceType.Cluster.Index];
 
@@ -431,7 +448,7 @@ public sealed class DiscoverySession : IGates
 
     private DateTimeOffset? EarliestDeadline()
     {
-        DateTimeOffset? earliest = null;
+        var earliest = Earlier(_subscriptions[ResourceType.Listener.Index]?.NextBindRetry, Clusters?.PutBackDueAt);
         foreach (var subscription in _subscriptions)
         {
             if (subscription is null)
@@ -446,12 +463,14 @@ public sealed class DiscoverySession : IGates
                     continue;
                 }
 
-                var deadline = gate.Since + GateLimit;
-                earliest = earliest is null || deadline < earliest ? deadline : earliest;
+                var putBack = Clusters?.PutBackAt ?? gate.Since;
+                earliest = Earlier(earliest, (putBack > gate.Since ? putBack : gate.Since) + GateLimit);
             }
         }
 
         return earliest;
+
+        static DateTimeOffset? Earlier(DateTimeOffset? one, DateTimeOffset? other) => one is null || other < one ? other : one;
     }
 
     // ------------------------------------------------------------------------------------------------------------------ what others may know
@@ -478,6 +497,10 @@ public sealed class DiscoverySession : IGates
     public Delivery DeliveryOf(ResourceType type, string name, Snapshot snapshot) =>
         _subscriptions[type.Index]?.DeliveryOf(ResourceName.Canonical(name), snapshot[type]) ?? default;
 
+    /// <summary>When the newest response of a type was sent, if it is unanswered.</summary>
+    public DateTimeOffset? UnansweredSince(ResourceType type) =>
+        _subscriptions[type.Index] is { Unanswered: [.., var newest] } ? newest.SentAt : null;
+
     /// <summary>True if a response has gone unanswered for longer than <see cref="StaleAfter"/>.</summary>
     public bool IsStaleAt(DateTimeOffset now) =>
         _subscriptions.Any(subscription => subscription is { Unanswered: [var oldest, ..] } && now - oldest.SentAt > StaleAfter);
@@ -501,10 +524,12 @@ public sealed class DiscoverySession : IGates
         }
 
         var endpoints = _subscriptions[ResourceType.Endpoints.Index];
+        // A cluster that names no assignment, such as a static one, waits for none.
         var missing = clusters
             .Unanswered.SelectMany(sent => sent.Changes)
-            .Where(item => item.Content is not null)
-            .Select(item => EndpointsName(item.Content!))
+            .SelectMany(item => item.Content?.References ?? [])
+            .Where(reference => reference.Type == ResourceType.Endpoints)
+            .Select(reference => ResourceName.Canonical(reference.Name))
             .Distinct(StringComparer.Ordinal)
             .Where(name => endpoints is null || endpoints.SentFor(name) is null)
             .Order(StringComparer.Ordinal)

@@ -93,6 +93,16 @@ public static partial class RefusalText
         return found;
     }
 
+    /// <summary>
+    /// Whether the text says that an address could not be bound, which may change without a word from anyone: another process has it, or the machine has not got it yet.
+    /// </summary>
+    internal static bool IsBindFailure(string text) =>
+        text.Contains("cannot bind ", StringComparison.Ordinal)
+        && (
+            text.Contains("Address already in use", StringComparison.Ordinal)
+            || text.Contains("Cannot assign requested address", StringComparison.Ordinal)
+        );
+
     private static bool EndsAfter(string text, string phrase)
     {
         var at = text.IndexOf(phrase, StringComparison.Ordinal);

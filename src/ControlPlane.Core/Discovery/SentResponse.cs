@@ -40,6 +40,12 @@ internal sealed class SentResponse(
     /// <summary>True for the first response of a type, which carried everything to a client that may have held nothing: it makes no cluster "new" (O-07).</summary>
     public bool IsWhole => _whole is not null;
 
+    /// <summary>True if it is, or has absorbed, such a first response.</summary>
+    public bool HeldWhole { get; private set; } = whole is not null;
+
+    /// <summary>True once what it brought was put back because it was not answered.</summary>
+    public bool IsPutBack { get; set; }
+
     /// <summary>What it did, without what a whole first response did: this is what later changes are judged by.</summary>
     public IReadOnlyList<SentItem> Changes => _whole is null ? _items : [];
 
@@ -86,6 +92,7 @@ internal sealed class SentResponse(
         }
 
         IsTrial |= earlier.IsTrial;
+        HeldWhole |= earlier.HeldWhole;
     }
 
     /// <summary>The client turned out not to hold <paramref name="content"/>, which this response had taken for granted.</summary>

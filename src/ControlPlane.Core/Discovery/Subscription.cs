@@ -62,6 +62,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
     private readonly List<SentResponse> _unanswered = [];
     private Dictionary<string, Parked>? _parked;
+
+    // Listeners whose address another process had: when each is sent again. Kept over the trial, so that the next wait is longer.
+    private Dictionary<string, BindRetry>? _bindRetries;
     private Dictionary<string, Gate>? _held;
 
     // Groups of suspects that are to be tried, and the one that is being tried (kinds P and W without a name).
@@ -72,6 +75,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     private Queue<string>? _aside;
     private ImmutableArray<string> _trial = [];
     private bool _trialSent;
+
+    // Versions of clusters that the client does not fail on, though it has not acknowledged them: they are not put back (again).
+    private Dictionary<string, string>? _proven;
 
     private UInt128 _ackedVersion;
     private DateTimeOffset? _ackedAt;
@@ -114,6 +120,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     /// <param name="InForce">What the client holds instead.</param>
     /// <param name="Refusal">Null while it is only suspected and waits for its trial.</param>
     private sealed record Parked(EncodedResource Content, EncodedResource? InForce, Refusal? Refusal);
+
+    /// <summary>A listener that the client could not bind.</summary>
+    /// <param name="Version">The content that was refused.</param>
+    /// <param name="Delay">The wait before the next trial.</param>
+    /// <param name="DueAt">When that is; null while the trial is under way.</param>
+    private sealed record BindRetry(string Version, TimeSpan Delay, DateTimeOffset? DueAt);
 
     // ------------------------------------------------------------------------------------------------------------------ what the client asks for
 
@@ -559,14 +571,14 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         var differs = false;
         foreach (var name in NamesToCheck(set))
         {
-            if (!IsSubscribed(name) || IsAside(name, set))
+            var repair = _repair?.Contains(name) == true;
+            if (!IsSubscribed(name) || (!repair && IsAside(name, set)))
             {
                 continue;
             }
 
             var before = SentFor(name);
             var due = DueFor(name, set);
-            var repair = _repair?.Contains(name) == true;
             var resend = repair || _resend?.Contains(name) == true;
             if (_initialVersions?.TryGetValue(name, out var heldVersion) == true)
             {
@@ -653,6 +665,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         {
             resources.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
             removed.Sort(StringComparer.Ordinal);
+        }
+
+        if (isTrial && items.FindAll(item => item.IsUnproven) is [{ Content: { } only }])
+        {
+            // A cluster that fails late is refused at once if it comes alone.
+            (_proven ??= new(StringComparer.Ordinal))[_trial[0]] = only.Version;
         }
 
         sent = new SentResponse(nonces.Next(), HeldVersion(), now, whole: null, items, isTrial);
@@ -830,6 +848,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             earlierRefusal = RefusalText.Redact(error);
             _lastRefusal = earlierRefusal;
             _lastRefusalAt = now;
+            SettlePutBack(response, error, earlierRefusal, Wildcard ? _next ?? _base : current, now);
             error = null;
         }
 
@@ -868,6 +887,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
                 NextTrial(set);
             }
 
+            ForgetBindRetries(response);
+            Prove(response, set);
             if (type == ResourceType.Listener && gaveUp)
             {
                 // Another listener has let go of something, and an address can be had once.
@@ -899,6 +920,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     private ImmutableArray<string> Refuse(SentResponse response, string rawText, string text, ResourceSet set, DateTimeOffset now)
     {
         var items = response.Items();
+        var found = SettlePutBack(response, rawText, text, set, now);
         // What was sent again since is judged by the answer to that: the client may hold another content of it by then.
         var sentSince = _unanswered
             .Where(later => later.Nonce > response.Nonce)
@@ -909,8 +931,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             item.IsUnproven && IsSame(set.Find(item.Name), item.Content) && !IsParked(item) && !sentSince.Contains(item.Name)
         );
         var names = suspects.ConvertAll(item => item.Name);
-        // One suspect is guilty only if nothing else was in the response: what has been replaced since may have been the bad one.
-        var blamed = items.Count(item => item.IsUnproven) == 1 ? names : RefusalText.NamesIn(rawText, names);
+        // One suspect is guilty only if nothing else was in the response: what has been replaced since may have been the bad one. Then nothing is wrong with the others.
+        var unproven = items.FindAll(item => item.IsUnproven).ConvertAll(item => item.Name);
+        var explained = unproven.Count == 1 ? unproven : RefusalText.NamesIn(rawText, unproven);
+        var blamed = explained.FindAll(names.Contains);
         if (ListsEverything && suspects.Exists(item => ReferenceEquals(item.Before, EncodedResource.Unknown)))
         {
             // What the client goes on with came from an earlier stream: it cannot be repeated, and leaving it out would delete it. The refused content
@@ -918,6 +942,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             foreach (var item in suspects.Where(item => blamed.Contains(item.Name)))
             {
                 Park(item, new Refusal(item.Name, item.Content!.Version, null, text, now));
+                PlanBindRetry(item, rawText, now);
                 SetSent(item.Name, EncodedResource.Unknown, set);
             }
 
@@ -943,7 +968,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             )
             {
                 SetSent(item.Name, item.Before, Wildcard ? _base : set);
-                if (blamed.Count > 0)
+                if (explained.Count > 0)
                 {
                     (_repair ??= new(StringComparer.Ordinal)).Add(item.Name);
                 }
@@ -954,7 +979,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
         }
 
-        if (blamed.Count == 0 && suspects.Count > 0)
+        if (explained.Count == 0 && suspects.Count > 0)
         {
             _untried ??= new();
             var half = suspects.Count / 2;
@@ -973,6 +998,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         foreach (var item in suspects.Where(item => blamed.Contains(item.Name)))
         {
             Park(item, new Refusal(item.Name, item.Content!.Version, item.Before?.Version, text, now));
+            PlanBindRetry(item, rawText, now);
             // Of CDS and LDS what is in force is put back, or an Envoy whose cluster failed late answers no CDS any more (O-08).
             _answerDue |= ListsEverything;
             if (!type.IsFullState)
@@ -986,7 +1012,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             NextTrial(set);
         }
 
-        return [.. blamed];
+        return [.. found, .. blamed];
     }
 
     /// <summary>Sends content again that the client refused for a reason which may be gone: no proxy comes back to it by itself.</summary>
@@ -999,6 +1025,188 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             {
                 _parked!.Remove(name);
                 (_dirtyMore ??= new(StringComparer.Ordinal)).Add(name);
+            }
+        }
+    }
+
+    /// <summary>When <see cref="PutBack"/> has something to do; null for never. Envoy answers its first response at once, whatever is in it.</summary>
+    public DateTimeOffset? PutBackDueAt =>
+        type == ResourceType.Cluster
+        && Wildcard
+        && !_unanswered.Exists(static sent => sent.HeldWhole)
+        && _unanswered.Find(static sent => !sent.IsPutBack && sent.Changes.Any(item => item.IsUnproven)) is { } oldest
+            ? oldest.SentAt + DiscoverySession.GateLimit
+            : null;
+
+    /// <summary>When clusters were put back last; null for never.</summary>
+    public DateTimeOffset? PutBackAt { get; private set; }
+
+    /// <summary>
+    /// Puts clusters back to what was in force before responses that the client does not answer. Envoy holds back every answer while a cluster is in its warming list, and one
+    /// that failed late stays there until it is taken away or sent with its old content; then the answers come, with its name (O-08).
+    /// </summary>
+    /// <param name="isBuilt">Whether the client shows in another way that it took a new cluster.</param>
+    /// <param name="now">The time.</param>
+    public void PutBack(Func<EncodedResource, bool> isBuilt, DateTimeOffset now)
+    {
+        if (!(PutBackDueAt <= now))
+        {
+            return;
+        }
+
+        var inForce = new Dictionary<string, EncodedResource?>(StringComparer.Ordinal);
+        foreach (var response in _unanswered)
+        {
+            response.IsPutBack = true;
+            foreach (var item in response.Changes)
+            {
+                inForce.TryAdd(item.Name, item.Before);
+            }
+        }
+
+        var set = _next ?? _base;
+        var unproven = inForce
+            .Select(known => new SentItem(known.Key, SentFor(known.Key), known.Value))
+            .Where(item =>
+                item.IsUnproven && !ReferenceEquals(item.Before, EncodedResource.Unknown) && IsSame(set.Find(item.Name), item.Content)
+            )
+            .ToList();
+        if (unproven.Count < 2)
+        {
+            // One that fails is refused at once if it is alone.
+            return;
+        }
+
+        foreach (var item in unproven)
+        {
+            if ((item.Before is null && isBuilt(item.Content!)) || _proven?.GetValueOrDefault(item.Name) == item.Content!.Version)
+            {
+                continue;
+            }
+
+            Quiet = false;
+            Park(item, refusal: null);
+            (_aside ??= new()).Enqueue(item.Name);
+            (_repair ??= new(StringComparer.Ordinal)).Add(item.Name);
+            PutBackAt = now;
+        }
+    }
+
+    /// <summary>
+    /// Takes the client's late words about what was put back: parks what they name, and lets the rest of that response go again. All wait to be tried alone if they name
+    /// nothing; in state of the world so does what they name, since they may be about an older content of it.
+    /// </summary>
+    private List<string> SettlePutBack(SentResponse response, string rawText, string text, ResourceSet set, DateTimeOffset now)
+    {
+        if (_aside is null)
+        {
+            return [];
+        }
+
+        var items = response.Items();
+        var waiting = items
+            .Where(item => IsAside(item.Name, set) && (!IsDelta || IsSame(item.Content, _parked![item.Name].Content)))
+            .Select(item => item.Name)
+            .ToList();
+        var blamed = items.Count(item => item.IsUnproven) == 1 ? waiting : RefusalText.NamesIn(rawText, waiting);
+        foreach (var name in blamed.Count > 0 ? waiting : [])
+        {
+            var parked = _parked![name];
+            if (!blamed.Contains(name))
+            {
+                SendAfterAll(name, parked.Content);
+            }
+            else if (IsDelta)
+            {
+                _parked[name] = parked with { Refusal = new Refusal(name, parked.Content.Version, parked.InForce?.Version, text, now) };
+            }
+        }
+
+        return IsDelta ? blamed : [];
+    }
+
+    /// <summary>Takes an acknowledgement as a proof of what was put back meanwhile.</summary>
+    private void Prove(SentResponse accepted, ResourceSet set)
+    {
+        if (_proven is null && _aside is null)
+        {
+            return;
+        }
+
+        foreach (var item in accepted.Changes)
+        {
+            if (item.Content is not null && _proven?.GetValueOrDefault(item.Name) == item.Content.Version)
+            {
+                _proven.Remove(item.Name);
+            }
+
+            // State of the world answers only the newest response, and the refusal of an earlier one may have been lost.
+            if (IsDelta && IsAside(item.Name, set) && IsSame(item.Content, _parked![item.Name].Content))
+            {
+                SendAfterAll(item.Name, item.Content!);
+            }
+        }
+    }
+
+    private void SendAfterAll(string name, EncodedResource content)
+    {
+        _parked!.Remove(name);
+        (_dirtyMore ??= new(StringComparer.Ordinal)).Add(name);
+        (_proven ??= new(StringComparer.Ordinal))[name] = content.Version;
+    }
+
+    /// <summary>
+    /// When a listener is sent again that could not be bound: another process on the client's machine may have given the address up, or the machine may have got it,
+    /// and nothing tells of that. Null for none.
+    /// </summary>
+    public DateTimeOffset? NextBindRetry => _bindRetries?.Values.Min(retry => retry.DueAt);
+
+    /// <summary>Takes the listeners out of the park whose wait is over.</summary>
+    public void RetryBinds(DateTimeOffset now)
+    {
+        if (!(NextBindRetry <= now))
+        {
+            return;
+        }
+
+        Quiet = false;
+        foreach (var (name, retry) in _bindRetries!.Where(retry => retry.Value.DueAt <= now).ToList())
+        {
+            if (_parked?.TryGetValue(name, out var parked) == true && parked.Refusal is not null && parked.Content.Version == retry.Version)
+            {
+                _parked.Remove(name);
+                (_dirtyMore ??= new(StringComparer.Ordinal)).Add(name);
+                _bindRetries![name] = retry with { DueAt = null };
+            }
+            else
+            {
+                _bindRetries!.Remove(name);
+            }
+        }
+    }
+
+    private void PlanBindRetry(SentItem item, string text, DateTimeOffset now)
+    {
+        if (type != ResourceType.Listener || !RefusalText.IsBindFailure(text))
+        {
+            return;
+        }
+
+        var version = item.Content!.Version;
+        var delay =
+            _bindRetries?.TryGetValue(item.Name, out var before) != true || before!.Version != version ? DiscoverySession.FirstBindRetry
+            : before.Delay * 2 < DiscoverySession.LastBindRetry ? before.Delay * 2
+            : DiscoverySession.LastBindRetry;
+        (_bindRetries ??= new(StringComparer.Ordinal))[item.Name] = new BindRetry(version, delay, now + delay);
+    }
+
+    private void ForgetBindRetries(SentResponse accepted)
+    {
+        foreach (var item in _bindRetries is null ? [] : accepted.Changes)
+        {
+            if (_bindRetries!.TryGetValue(item.Name, out var retry) && retry.Version == item.Content?.Version)
+            {
+                _bindRetries.Remove(item.Name);
             }
         }
     }
@@ -1064,12 +1272,23 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     /// <summary>How far a resource got.</summary>
     public Delivery DeliveryOf(string name, ResourceSet current)
     {
-        var set = Wildcard ? _next ?? _base : current;
         if (!IsSubscribed(name))
         {
             return default;
         }
 
+        // A whole fleet is asked with each write, and of most streams nothing is under way.
+        return _unanswered.Count == 0 && _parked is null && _next is null && _sent.Count == 0 && ReferenceEquals(_base, current)
+            ? AnsweredDelivery(current.Find(name))
+            : DeliveryUnderWay(name, current);
+    }
+
+    private Delivery AnsweredDelivery(EncodedResource? held) =>
+        new(held is null && LastNonce == 0 ? DeliveryState.None : DeliveryState.Acked, held?.Version, null);
+
+    private Delivery DeliveryUnderWay(string name, ResourceSet current)
+    {
+        var set = Wildcard ? _next ?? _base : current;
         if (_parked?.TryGetValue(name, out var parked) == true && parked.Refusal is not null && IsSame(set.Find(name), parked.Content))
         {
             return new Delivery(DeliveryState.Nacked, parked.Content.Version, parked.Refusal);
@@ -1089,9 +1308,7 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
         }
 
-        return sent is null && current.Find(name) is null
-            ? new Delivery(LastNonce == 0 ? DeliveryState.None : DeliveryState.Acked, null, null)
-            : new Delivery(DeliveryState.Acked, sent?.Version, null);
+        return AnsweredDelivery(sent);
     }
 
     public SubscriptionStatus Status() =>

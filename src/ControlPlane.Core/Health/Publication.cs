@@ -272,23 +272,20 @@ internal sealed class Publication(FleetHealth fleet)
     /// <summary>G6: begins a freeze, thaws each endpoint by itself, and ends the freeze when none is held any more.</summary>
     private void Freeze()
     {
-        var recent = 0;
+        var (recent, failed) = (0, 0);
         foreach (var e in _u.Endpoints)
         {
-            recent +=
-                Is(e, Standing.Condemned)
-                && !Is(e, Standing.Replaceable)
-                && !Entry(e).IsConfirmed
-                && fleet.Now - CondemnedSince(e) <= MassFreeze.Window
-                    ? 1
-                    : 0;
+            if (Is(e, Standing.Condemned) && !Is(e, Standing.Replaceable) && !Entry(e).IsConfirmed)
+            {
+                recent += fleet.Now - CondemnedSince(e) <= MassFreeze.Window ? 1 : 0;
+                failed += e is { State: HealthState.New, Vote: ActiveVote.None } ? 0 : 1;
+            }
         }
         var isMass = 100 * recent > _u.Policy.MassPercent * _all.Eligible;
         var wasFrozen = _view.IsFrozen;
         if (!_view.IsFrozen && (isMass || (fleet.IsMass && recent > 0)))
         {
             _view.FrozenSince = fleet.Now;
-            _view.IsIncident = true;
             foreach (ref var entry in _view.Entries.AsSpan())
             {
                 entry.WasRemovedBefore = entry.IsRemoved && fleet.Now - entry.RemovedSince > MassFreeze.Window;
@@ -307,6 +304,8 @@ internal sealed class Publication(FleetHealth fleet)
             }
             entry.IsConfirmed &= isCondemned;
         }
+        // New endpoints of which nobody has said anything yet are frozen like others, and are no incident: every new upstream has them.
+        _view.IsIncident |= _view.IsFrozen && failed > 0;
         if (_view.IsFrozen && !isHeld)
         {
             _view.FrozenSince = Instant.Never;

@@ -95,7 +95,7 @@ public sealed record RevisionView
     /// <summary>When.</summary>
     public required DateTimeOffset At { get; init; }
 
-    /// <summary>The W3C trace of the write.</summary>
+    /// <summary>W3C trace id of the write, 32 hexadecimal digits, to find it in logs and traces; null if it was in no trace.</summary>
     public string? TraceId { get; init; }
 
     /// <summary>What else was recorded, for example a check that was passed by.</summary>

@@ -104,11 +104,20 @@ public sealed record NodeTypeView
     public DateTimeOffset? LastRefusalAt { get; init; }
 }
 
-/// <summary>The proxies that are connected to one server, or were lately.</summary>
-/// <param name="Replica">The server that answers: it knows nothing of the proxies of others on the same database.</param>
+/// <summary>The proxies that are connected to the servers on the database, or were lately.</summary>
+/// <param name="Replica">The server that answers. Which one holds a proxy, its streams say.</param>
 /// <param name="Items">The nodes, by id.</param>
 /// <param name="Refused">Attempts that were turned away, for example because the certificate names another node; newest first.</param>
-public sealed record NodeList(string Replica, ImmutableArray<NodeView> Items, ImmutableArray<RefusedAttempt> Refused);
+public sealed record NodeList(string Replica, ImmutableArray<NodeView> Items, ImmutableArray<RefusedAttempt> Refused)
+{
+    /// <summary>Servers that could not be asked: their proxies are missing.</summary>
+    public ImmutableArray<UnreachableReplica> Unreachable { get; init; } = [];
+}
+
+/// <summary>A server on the same database that could not be asked.</summary>
+/// <param name="Replica">The server, as far as it is known.</param>
+/// <param name="Reason">Why.</param>
+public sealed record UnreachableReplica(string Replica, string Reason);
 
 /// <summary>A proxy that was turned away.</summary>
 /// <param name="Node">The node id that it claimed.</param>

@@ -107,16 +107,19 @@ public sealed record Condition(string Type, string Status, string Reason, string
 /// <param name="Version">Digest of its bytes.</param>
 public sealed record ResourceVersion(string Type, string Name, string Version);
 
-/// <summary>Which of the proxies that are to have a change have it, of those that are connected to the server that answers.</summary>
+/// <summary>
+/// Which of the proxies that are to have a change have it: after <c>wait=acked</c> those of all servers on the database, in an object's status those that are connected to the
+/// server that answers.
+/// </summary>
 public sealed record Propagation
 {
-    /// <summary>The server that answers: it knows nothing of the proxies of others on the same database.</summary>
+    /// <summary>The server that answers.</summary>
     public required string Replica { get; init; }
 
     /// <summary>Number of nodes that acknowledged it, or something newer.</summary>
     public required int Acked { get; init; }
 
-    /// <summary>The nodes that refused it, with their words.</summary>
+    /// <summary>What nodes refused of it, with their words. A node that has not answered the rest is pending as well.</summary>
     public ImmutableArray<Refusal> Nacked { get; init; } = [];
 
     /// <summary>Nodes that are connected and have not answered yet.</summary>
@@ -125,9 +128,12 @@ public sealed record Propagation
     /// <summary>Nodes that were connected lately and are not now.</summary>
     public ImmutableArray<string> Offline { get; init; } = [];
 
-    /// <summary>Whether every connected node answered.</summary>
+    /// <summary>After <c>wait=acked</c>: servers that could not be asked. What their proxies have is not known.</summary>
+    public ImmutableArray<UnreachableReplica> Unreachable { get; init; } = [];
+
+    /// <summary>Whether every connected node answered, as far as the servers could be asked, and all could be.</summary>
     [JsonIgnore]
-    public bool IsComplete => Pending.IsEmpty;
+    public bool IsComplete => Pending.IsEmpty && Unreachable.IsEmpty;
 }
 
 /// <summary>One node's refusal of one resource, in Envoy's words.</summary>

@@ -48,6 +48,9 @@ internal static class AdminApi
         builder.Services.AddSingleton<ObjectLists>();
         builder.Services.AddSingleton<ListSnapshots>();
         builder.Services.AddSingleton<Propagations>();
+        builder.Services.AddSingleton<NodeViews>();
+        builder.Services.AddSingleton<NodePeers>();
+        builder.Services.AddSingleton<NodePeerServer>();
         builder.Services.AddSingleton<WatchRoutes>();
         builder.Services.AddSingleton<WatchLimit>();
         builder.Services.AddSingleton<UpstreamHealthRoutes>();
@@ -98,6 +101,7 @@ internal static class AdminApi
         NodeRoutes.Map(api);
         WatchRoutes.Map(api);
         HealthRoutes.Map(app);
+        app.MapGrpcService<NodePeerServer>().OnPeerListener();
         app.MapApiDocument();
         app.MapScalarApiReference("/docs", StayHere).OnAdminListener().ExcludeFromDescription();
         app.MapGet("/", () => Results.Redirect("/docs/")).OnAdminListener().ExcludeFromDescription();

@@ -44,7 +44,43 @@ internal static class ApplyRoutes
         return problem ?? await writes.RunManyAsync(http, ChangesOf(documents), documents);
     }
 
-    private static async Task<IResult> ValidateAsync(HttpContext http, ObjectWrites writes, CurrentState current)
+    private static Task<IResult> ValidateAsync(HttpContext http, ObjectWrites writes, CurrentState current) =>
+        ImagineAsync(
+            http,
+            writes,
+            current,
+            (would, warnings) => new ApiResult<ValidateResult>(new ValidateResult(true, warnings, would.Effects))
+        );
+
+    private static Task<IResult> DiffAsync(HttpContext http, ObjectWrites writes, CurrentState current) =>
+        ImagineAsync(
+            http,
+            writes,
+            current,
+            (would, warnings) =>
+                new ApiResult<DiffResult>(
+                    new DiffResult
+                    {
+                        Objects =
+                        [
+                            .. would
+                                .Applied.Results.Where(r => r.Action != ObjectAction.Unchanged)
+                                .Select(r => Diffs.Of(r.Before?.Manifest, r.After?.Manifest)),
+                        ],
+                        Resources = [.. would.Applied.Impact.Resources.Select(Diffs.Of)],
+                        Effects = would.Effects,
+                        Warnings = warnings,
+                    }
+                )
+        );
+
+    /// <summary>Works out what applying a body would do, and answers with that.</summary>
+    private static async Task<IResult> ImagineAsync(
+        HttpContext http,
+        ObjectWrites writes,
+        CurrentState current,
+        Func<ObjectWrites.Imagined, ImmutableArray<Fault>, IResult> answer
+    )
     {
         var (documents, problem) = await RequestBody.ReadManifestsAsync(http, current.Desired.Find);
         if (problem is not null)
@@ -54,39 +90,7 @@ internal static class ApplyRoutes
 
         var changes = ChangesOf(documents);
         (var would, problem) = await writes.ImagineAsync(http, changes, documents);
-        return problem is not null
-            ? problem
-            : new ApiResult<ValidateResult>(
-                new ValidateResult(true, ObjectWrites.FaultsOf(would!.Applied.Warnings, changes, documents), would.Effects)
-            );
-    }
-
-    private static async Task<IResult> DiffAsync(HttpContext http, ObjectWrites writes, CurrentState current)
-    {
-        var (documents, problem) = await RequestBody.ReadManifestsAsync(http, current.Desired.Find);
-        if (problem is not null)
-        {
-            return problem;
-        }
-
-        var changes = ChangesOf(documents);
-        (var would, problem) = await writes.ImagineAsync(http, changes, documents);
-        return problem is not null
-            ? problem
-            : new ApiResult<DiffResult>(
-                new DiffResult
-                {
-                    Objects =
-                    [
-                        .. would!
-                            .Applied.Results.Where(r => r.Action != ObjectAction.Unchanged)
-                            .Select(r => Diffs.Of(r.Before?.Manifest, r.After?.Manifest)),
-                    ],
-                    Resources = [.. would.Applied.Impact.Resources.Select(Diffs.Of)],
-                    Effects = would.Effects,
-                    Warnings = ObjectWrites.FaultsOf(would.Applied.Warnings, changes, documents),
-                }
-            );
+        return problem is not null ? problem : answer(would!, ObjectWrites.FaultsOf(would!.Applied.Warnings, changes, documents));
     }
 
     private static List<ObjectChange> ChangesOf(ImmutableArray<ManifestDocument> documents) =>

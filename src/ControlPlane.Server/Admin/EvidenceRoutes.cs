@@ -24,13 +24,7 @@ internal static class EvidenceRoutes
             .Answers<EvidenceResult>()
             .RequireAuthorization(Access.Evidence);
 
-    private static async Task<IResult> PostAsync(
-        HttpContext http,
-        HealthKeeper keeper,
-        HealthLeadership leadership,
-        CurrentState current,
-        TimeProvider time
-    )
+    private static async Task<IResult> PostAsync(HttpContext http, HealthKeeper keeper, CurrentState current, TimeProvider time)
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {
@@ -57,7 +51,7 @@ internal static class EvidenceRoutes
         if (outcomes.IsDefault)
         {
             return Problems.Overloaded(
-                leadership.Role.Leads
+                keeper.Leads
                     ? "More evidence waits than the server takes. Nothing of this was taken."
                     : "The server that decides about health does not answer this one. Whether the evidence was taken is not known; posting it again does no harm."
             );

@@ -27,23 +27,24 @@ internal static class HealthRoutes
 {
     public static void Map(IEndpointRouteBuilder app)
     {
-        Add("/livez", "livez", "The process answers.", () => Text(true, "ok\n"));
-        Add(
-            "/startupz",
+        Probe(app.MapGet("/livez", () => Text(true, "ok\n")), "livez", "The process answers.");
+        Probe(
+            app.MapGet(
+                "/startupz",
+                (CurrentState current) => current.Loaded.IsCompletedSuccessfully ? Text(true, "ok\n") : Text(false, "loading\n")
+            ),
             "startupz",
-            "The first complete state is loaded.",
-            (CurrentState current) => current.Loaded.IsCompletedSuccessfully ? Text(true, "ok\n") : Text(false, "loading\n")
+            "The first complete state is loaded."
         );
-        Add(
-            "/readyz",
+        Probe(
+            app.MapGet("/readyz", (HttpContext http, IEnumerable<ReadinessCheck> checks) => Ready(checks, Query.Verbose.Of(http))),
             "readyz",
             "Proxies can be served. A lost database is 'degraded', and still 200, because they are served from memory; ?verbose names every check.",
-            (HttpContext http, IEnumerable<ReadinessCheck> checks) => Ready(checks, Query.Verbose.Of(http)),
             Query.Verbose
         );
 
-        void Add(string path, string id, string description, Delegate handler, params QueryParameter[] parameters) =>
-            app.MapGet(path, handler)
+        static void Probe(RouteHandlerBuilder route, string id, string description, params QueryParameter[] parameters) =>
+            route
                 .AddEndpointFilter(QueryFilter.Instance)
                 .WithTags("Health")
                 .Takes([.. parameters])

@@ -1,13 +1,9 @@
-using ControlPlane.Core.Discovery;
 using ControlPlane.Resources.Api;
-using ControlPlane.Resources.Reading;
-using ControlPlane.Server.Discovery;
-using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 
 namespace ControlPlane.Server.Admin;
 
-/// <summary>The proxies: what each one has, what it waits for, and what it refused with which words.</summary>
+/// <summary>The proxies of every server on the database: what each one has, what it waits for, and what it refused with which words.</summary>
 internal static class NodeRoutes
 {
     public static void Map(RouteGroupBuilder api)
@@ -17,116 +13,27 @@ internal static class NodeRoutes
             .MapGet("/", List)
             .Describe(
                 "listNodes",
-                "Lists the proxies that are connected to this server, or were not long ago, and those that were turned away."
+                "Lists the proxies that are connected, or were not long ago, and those that were turned away; of all servers on the database, as far as they answer within two seconds."
             )
             .Answers<NodeList>();
         // A node's id may be a SPIFFE id: the rest of the path is the id. Kestrel leaves %2F in a path as it is.
         group.MapGet("/{**id}", Get).Describe("getNode", "Reads one proxy, with the extensions that it announced.").Answers<NodeView>();
     }
 
-    private static ApiResult<NodeList> List(ConnectedNodes nodes, SnapshotViews views) =>
-        new(
-            new NodeList(
-                Environment.MachineName,
-                [.. nodes.List().Select(n => ViewOf(n, views))],
-                [
-                    .. nodes
-                        .Refused()
-                        .Select(r => new RefusedAttempt(r.Node.Id, NotEmpty(r.Node.Cluster), r.Peer, r.Reason, r.At, r.Attempts)),
-                ]
-            )
-        );
+    private static async Task<ApiResult<NodeList>> List(NodeViews views, CancellationToken cancellationToken) =>
+        new(await views.EverywhereAsync("", cancellationToken));
 
-    private static IResult Get(string id, ConnectedNodes nodes, SnapshotViews views) =>
-        nodes.Find(id.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase)) is { } node
-            ? new ApiResult<NodeView>(
-                ViewOf(node, views) with
-                {
-                    Extensions = node.Identity.Extensions is { } extensions ? [.. extensions.Order(StringComparer.Ordinal)] : null,
-                }
-            )
-            : Problems.NotFound("No node of this id is connected to this server, or was not long ago.");
-
-    private static NodeView ViewOf(NodeStatus node, SnapshotViews views)
+    private static async Task<IResult> Get(string id, NodeViews views, CancellationToken cancellationToken)
     {
-        var identity = node.Identity;
-        string?[] locality = [NotEmpty(identity.Region), NotEmpty(identity.Zone), NotEmpty(identity.SubZone)];
-        return new NodeView
+        var all = await views.EverywhereAsync(id.Replace("%2F", "/", StringComparison.OrdinalIgnoreCase), cancellationToken);
+        return all switch
         {
-            Id = identity.Id,
-            Cluster = NotEmpty(identity.Cluster),
-            Locality = NotEmpty(string.Join('/', locality.Where(part => part is not null))),
-            Client = NotEmpty($"{identity.UserAgent} {identity.UserAgentVersion}".Trim()),
-            Groups = views.GroupsOf(identity),
-            Connected = node.DisconnectedAt is null,
-            Since = node.DisconnectedAt ?? node.Streams.Select(s => s.Since).DefaultIfEmpty().Min(),
-            State = StateOf(node),
-            Streams = [.. node.Streams.Select(s => ViewOf(identity.Id, s))],
+            { Items: [var node] } => new ApiResult<NodeView>(node),
+            { Unreachable.IsEmpty: true } => Problems.NotFound("No node of this id is connected, or was not long ago."),
+            _ => Problems.NotFound(
+                "No node of this id is connected to the servers that answered, or was not long ago. No answer came from "
+                    + string.Join(" ", all.Unreachable.Select(u => $"{u.Replica}: {u.Reason}"))
+            ),
         };
     }
-
-    private static string StateOf(NodeStatus node)
-    {
-        var subscriptions = node.Streams.SelectMany(s => s.Subscriptions).ToList();
-        return node.DisconnectedAt is not null ? "offline"
-            : subscriptions.Exists(s => !s.Refusals.IsEmpty) ? "refused"
-            : subscriptions.Exists(s => s.Unanswered > 0 || !s.Gates.IsEmpty) ? "pending"
-            : "synced";
-    }
-
-    private static NodeStreamView ViewOf(string node, StreamStatus stream) =>
-        new()
-        {
-            Service = stream.Service,
-            Protocol = stream.Protocol.ToString().ToLowerInvariant(),
-            Peer = stream.Peer,
-            Since = stream.Since,
-            Replica = Environment.MachineName,
-            Revision = stream.Revision,
-            Warming = stream.Warming is { } warming ? Explain(warming) : null,
-            Types = [.. stream.Subscriptions.Select(s => ViewOf(node, s))],
-        };
-
-    private static NodeTypeView ViewOf(string node, SubscriptionStatus subscription) =>
-        new()
-        {
-            Type = subscription.Type.ShortName,
-            Subscriptions = subscription.Wildcard ? ["*", .. subscription.Names] : subscription.Names,
-            SentVersion = subscription.SentVersion,
-            SentAt = subscription.SentAt,
-            AckedVersion = subscription.AckedVersion,
-            AckedAt = subscription.AckedAt,
-            ResponseTime = subscription.ResponseTime is { } time ? DurationText.Format(Rounded(time)) : null,
-            Unanswered = subscription.Unanswered,
-            Waiting =
-            [
-                .. subscription.Gates.Select(g =>
-                    $"{g.Name} waits since {g.Since:O} for the acknowledgement of {g.WaitsFor.ShortName}, because of {g.Because}."
-                ),
-            ],
-            Refusals =
-            [
-                .. subscription.Refusals.Select(r => new Resources.Api.Refusal(node, subscription.Type.ShortName, r.Name, r.Text, r.Since)),
-            ],
-            LastRefusal = subscription.LastRefusal,
-            LastRefusalAt = subscription.LastRefusalAt,
-        };
-
-    private static string Explain(Warming warming) =>
-        $"Clusters are warming since {warming.Since:O}"
-        + (
-            warming.EndpointsMissing.IsEmpty
-                ? "."
-                : $": the node has not got the endpoints of {string.Join(", ", warming.EndpointsMissing)}."
-        )
-        + (
-            warming.SuspectedFailure
-                ? " It takes longer than Envoy's own limit: a cluster failed late and holds back all that follows."
-                : ""
-        );
-
-    // Nobody reads microseconds.
-    private static TimeSpan Rounded(TimeSpan time) => new(time.Ticks - (time.Ticks % TimeSpan.TicksPerMillisecond));
-
-    private static string? NotEmpty(string text) => text.Length == 0 ? null : text;
 }

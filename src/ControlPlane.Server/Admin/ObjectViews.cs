@@ -7,7 +7,6 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
-using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Publishing;
@@ -42,19 +41,6 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 ManagedBy = resource.ManagedBy,
             },
             Spec = SpecOf(resource.Manifest),
-        };
-
-    /// <summary>A stored state, of now or of the past, as an object.</summary>
-    public static StoredResource ResourceOf(StoredDocument document) =>
-        new()
-        {
-            Manifest = CanonicalForm.Read(document.Json),
-            Uid = document.Uid,
-            Generation = document.Generation,
-            Revision = document.Revision,
-            CreatedAt = document.CreatedAt,
-            UpdatedAt = document.UpdatedAt,
-            ManagedBy = document.ManagedBy,
         };
 
     /// <summary>An object that a dry run made: it has no state to name yet.</summary>
@@ -212,12 +198,8 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
 
     private static Condition Programmed(Propagation propagation)
     {
-        var (acked, nacked, pending) = (
-            propagation.Acked,
-            propagation.Nacked.Select(n => n.Node).Distinct().Count(),
-            propagation.Pending.Length
-        );
-        var all = acked + nacked + pending;
+        var acked = propagation.Acked;
+        var all = acked + propagation.Nacked.Select(n => n.Node).Union(propagation.Pending).Count();
         if (all == 0)
         {
             return new Condition("Programmed", "Unknown", "NoNodes", "No node that is connected to this server is to have it.");

@@ -5,8 +5,38 @@ using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Discovery;
 using ControlPlane.Server.Publishing;
+using Refusal = ControlPlane.Resources.Api.Refusal;
 
 namespace ControlPlane.Server.Admin;
+
+/// <summary>A change whose arrival at the proxies is waited for.</summary>
+/// <param name="Revision">The revision that it is.</param>
+/// <param name="Resources">What it touched.</param>
+/// <param name="Audiences">Of each of its objects the node groups that it is for; none is every node.</param>
+internal sealed record AwaitedChange(
+    long Revision,
+    ImmutableArray<ResourceReference> Resources,
+    ImmutableArray<IReadOnlyList<string>> Audiences
+);
+
+/// <summary>How far a change has got with the nodes of one server. A node that refused a part and has another on its way is in two lists.</summary>
+internal sealed record NodesProgress
+{
+    /// <summary>Nodes that acknowledged all of it, or something newer.</summary>
+    public ImmutableArray<string> Acked { get; init; } = [];
+
+    /// <summary>Nodes that have not answered all of it.</summary>
+    public ImmutableArray<string> Pending { get; init; } = [];
+
+    /// <summary>What nodes refused of it.</summary>
+    public ImmutableArray<Refusal> Nacked { get; init; } = [];
+
+    /// <summary>Nodes that left not long ago and would be told of it if they came back.</summary>
+    public ImmutableArray<string> Offline { get; init; } = [];
+
+    /// <summary>Every node that is connected, those included that the change does not concern.</summary>
+    public ImmutableArray<string> Connected { get; init; } = [];
+}
 
 /// <summary>How far changes have got: which proxies acknowledged, which refused and with which words, which have not answered.</summary>
 internal sealed class Propagations(
@@ -14,29 +44,59 @@ internal sealed class Propagations(
     SnapshotViews views,
     SnapshotPublisher publisher,
     CurrentState current,
+    NodePeers peers,
     TimeProvider time
 )
 {
-    /// <summary>How far an object's resources have got with the connected nodes.</summary>
-    public Propagation Of(CompiledObject compiled) => Of(compiled.Resources.Select(r => new ResourceReference(r.Type, r.Name)));
+    /// <summary>How far an object's resources have got with the nodes that are connected to this server.</summary>
+    public Propagation Of(CompiledObject compiled)
+    {
+        // Each write is answered with this, and a fleet is large: nothing is put together that one server alone cannot say twice.
+        var here = ProgressOf(compiled.Resources.Select(r => new ResourceReference(r.Type, r.Name)));
+        return new Propagation
+        {
+            Replica = Environment.MachineName,
+            Acked = here.Acked.Length,
+            Nacked = InOrder(here.Nacked),
+            Pending = here.Pending.Sort(StringComparer.Ordinal),
+        };
+    }
 
-    /// <summary>Waits until every connected node that is to have a change answered, or time is up.</summary>
+    /// <summary>Waits until every node that is to have a change and is connected to any of the servers answered, or time is up.</summary>
     public async Task<Propagation> WaitAsync(ChangeApplied change, TimeSpan limit, CancellationToken cancellationToken)
     {
-        var touched = change
-            .Impact.Resources.Select(r => (r.After ?? r.Before)!)
-            .Select(r => new ResourceReference(r.Type, r.Name))
-            .ToImmutableArray();
+        var compiled = current.Compiled;
+        var awaited = new AwaitedChange(
+            change.Revision,
+            [.. change.Impact.Resources.Select(r => (r.After ?? r.Before)!).Select(r => new ResourceReference(r.Type, r.Name))],
+            [
+                .. CompiledState
+                    .Affected(current.Desired, change.Results.Select(r => r.Key))
+                    // Of an object that is gone nobody knows any more for whom it was.
+                    .Select(owner => (IReadOnlyList<string>)(compiled.Find(owner)?.NodeGroups ?? [])),
+            ]
+        );
+        var asked = peers.WaitAsync(awaited, limit, asker: null, cancellationToken);
+        var here = await WaitHereAsync(awaited, limit, cancellationToken);
+        var (others, unreachable) = NodePeers.Read<NodesProgress>(await asked);
+        return PropagationOf([here, .. others], unreachable);
+    }
+
+    /// <summary>Waits until every node that is to have a change and is connected to this server answered, or time is up.</summary>
+    public async Task<NodesProgress> WaitHereAsync(AwaitedChange awaited, TimeSpan limit, CancellationToken cancellationToken)
+    {
         using var timeout = new CancellationTokenSource(limit, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
+        var isPublished = false;
         try
         {
-            await publisher.PublishedAsync(change.Revision, either.Token);
+            await publisher.PublishedAsync(awaited.Revision, either.Token);
+            isPublished = true;
             while (true)
             {
                 // Taken before the look: an answer that comes in between is not missed.
                 var next = nodes.NextChange();
-                if (Of(touched).IsComplete)
+                if (ProgressOf(awaited.Resources).Pending.IsEmpty)
                 {
                     break;
                 }
@@ -49,16 +109,28 @@ internal sealed class Propagations(
             // What is still pending then says itself.
         }
 
-        return Of(touched) with
+        var progress = ProgressOf(awaited.Resources);
+        return progress with
         {
-            Offline = Offline(change),
+            // What they acknowledged before they could be sent it is something older.
+            Acked = isPublished ? progress.Acked : [],
+            Pending = isPublished ? progress.Pending : [.. progress.Acked, .. progress.Pending],
+            Connected = [.. nodes.Connected().Select(n => n.Id)],
+            Offline =
+            [
+                .. nodes
+                    .List()
+                    .Where(n => n.DisconnectedAt is not null && awaited.Audiences.Any(groups => IsFor(groups, n.Identity)))
+                    .Select(n => n.Identity.Id),
+            ],
         };
     }
 
-    private Propagation Of(IEnumerable<ResourceReference> resources)
+    private NodesProgress ProgressOf(IEnumerable<ResourceReference> resources)
     {
         var compiled = current.Compiled;
-        var byNode = new SortedDictionary<string, (DeliveryState State, List<Resources.Api.Refusal> Refusals)>(StringComparer.Ordinal);
+        var isPending = new Dictionary<string, bool>(StringComparer.Ordinal);
+        var refusals = new List<Refusal>();
         foreach (var resource in resources)
         {
             // Who asks for everything has also what it is not to have: it acknowledged its absence.
@@ -70,46 +142,47 @@ internal sealed class Propagations(
                     continue;
                 }
 
-                var known = byNode.TryGetValue(node.Id, out var before) ? before : (State: DeliveryState.None, Refusals: []);
+                isPending[node.Id] = isPending.GetValueOrDefault(node.Id) || delivery.State == DeliveryState.Pending;
                 if (delivery.Refusal is { } refusal)
                 {
-                    known.Refusals.Add(
-                        new Resources.Api.Refusal(node.Id, resource.Type.ShortName, resource.Name, refusal.Text, refusal.Since)
-                    );
+                    refusals.Add(new Refusal(node.Id, resource.Type.ShortName, resource.Name, refusal.Text, refusal.Since));
                 }
-
-                // In order of declaration: none, pending, acknowledged, refused. One resource that is pending makes the node pending, unless one was refused.
-                var state = (known.State, delivery.State) switch
-                {
-                    (DeliveryState.Nacked, _) or (_, DeliveryState.Nacked) => DeliveryState.Nacked,
-                    (DeliveryState.Pending, _) or (_, DeliveryState.Pending) => DeliveryState.Pending,
-                    _ => DeliveryState.Acked,
-                };
-                byNode[node.Id] = (state, known.Refusals);
             }
         }
 
-        return new Propagation
+        var refusing = refusals.Select(r => r.Node).ToHashSet(StringComparer.Ordinal);
+        return new NodesProgress
         {
-            Replica = Environment.MachineName,
-            Acked = byNode.Count(n => n.Value.State == DeliveryState.Acked),
-            Nacked = [.. byNode.SelectMany(n => n.Value.Refusals)],
-            Pending = [.. byNode.Where(n => n.Value.State == DeliveryState.Pending).Select(n => n.Key)],
+            Acked = [.. isPending.Where(n => !n.Value && !refusing.Contains(n.Key)).Select(n => n.Key)],
+            Pending = [.. isPending.Where(n => n.Value).Select(n => n.Key)],
+            Nacked = [.. refusals],
         };
     }
 
-    /// <summary>Nodes that left not long ago and would be told of the change if they came back: those that are in a group of one of its objects.</summary>
-    private ImmutableArray<string> Offline(ChangeApplied change)
+    /// <summary>Puts together what servers say. A node that has streams to several has acknowledged a change when it did on each.</summary>
+    private static Propagation PropagationOf(ImmutableArray<NodesProgress> servers, ImmutableArray<UnreachableReplica> unreachable)
     {
-        var compiled = current.Compiled;
-        var owners = CompiledState.Affected(current.Desired, change.Results.Select(r => r.Key));
-        // Of an object that is gone nobody knows any more for whom it was.
-        var groups = owners.Select(o => compiled.Find(o)?.NodeGroups ?? []).ToList();
-        return
-        [
-            .. nodes.List().Where(n => n.DisconnectedAt is not null && groups.Exists(g => IsFor(g, n.Identity))).Select(n => n.Identity.Id),
-        ];
+        var pending = servers.SelectMany(s => s.Pending).ToHashSet(StringComparer.Ordinal);
+        var nacked = InOrder(servers.SelectMany(s => s.Nacked));
+        return new Propagation
+        {
+            Replica = Environment.MachineName,
+            Acked = servers.SelectMany(s => s.Acked).Except(pending).Except(nacked.Select(r => r.Node)).Count(),
+            Nacked = nacked,
+            Pending = [.. pending.Order(StringComparer.Ordinal)],
+            Offline = [.. servers.SelectMany(s => s.Offline).Except(servers.SelectMany(s => s.Connected)).Order(StringComparer.Ordinal)],
+            Unreachable = unreachable,
+        };
     }
 
-    private bool IsFor(ImmutableArray<string> groups, NodeIdentity node) => groups.IsEmpty || groups.Any(views.GroupsOf(node).Contains);
+    private static ImmutableArray<Refusal> InOrder(IEnumerable<Refusal> refusals) =>
+        [
+            .. refusals
+                .OrderBy(r => r.Node, StringComparer.Ordinal)
+                .ThenBy(r => r.Type, StringComparer.Ordinal)
+                .ThenBy(r => r.Resource, StringComparer.Ordinal),
+        ];
+
+    private bool IsFor(IReadOnlyList<string> groups, NodeIdentity node) =>
+        groups.Count == 0 || views.GroupsOf(node).Intersect(groups).Any();
 }

@@ -152,7 +152,7 @@ internal static class ResourceRoutes
                 new HistoryList([
                     .. entries.Select(e => new HistoryItem(
                         RevisionRoutes.ViewOf(e.Revision),
-                        e.Document is null ? null : ObjectViews.Of(ObjectViews.ResourceOf(e.Document))
+                        e.Document is null ? null : ObjectViews.Of(SnapshotPublisher.ResourceOf(e.Document))
                     )),
                 ])
             );

@@ -141,7 +141,7 @@ internal static class RevisionRoutes
         foreach (var document in then.Values)
         {
             // What is the same already is left out by the change itself.
-            changes.Add(new ObjectChange(document.Key, ObjectViews.ResourceOf(document).Manifest));
+            changes.Add(new ObjectChange(document.Key, SnapshotPublisher.ResourceOf(document).Manifest));
         }
 
         foreach (var resource in desired.All.Where(r => ResourceKindFilter.Allows(kinds, r.Key.Kind) && !then.ContainsKey(r.Key)))
@@ -160,15 +160,15 @@ internal static class RevisionRoutes
         bool IsOrphan(ResourceKey order) =>
             target.Documents.All(d => d.Key != order with { Kind = ResourceKind.Endpoint })
             && target.Documents.FirstOrDefault(d => d.Key == new ResourceKey(ResourceKind.Upstream, order.Parent)) is { } upstream
-            && ObjectViews.ResourceOf(upstream).Manifest.Spec is UpstreamSpec { Endpoints.Source: EndpointSource.Registration };
+            && SnapshotPublisher.ResourceOf(upstream).Manifest.Spec is UpstreamSpec { Endpoints.Source: EndpointSource.Registration };
 
         bool IsDeleted(ResourceKey upstream) => ResourceKindFilter.Allows(kinds, upstream.Kind) && !then.ContainsKey(upstream);
     }
 
     private static ObjectDiff DiffOf(RevisionChange change) =>
         Diffs.Of(
-            change.Before is null ? null : ObjectViews.ResourceOf(change.Before).Manifest,
-            change.After is null ? null : ObjectViews.ResourceOf(change.After).Manifest
+            change.Before is null ? null : SnapshotPublisher.ResourceOf(change.Before).Manifest,
+            change.After is null ? null : SnapshotPublisher.ResourceOf(change.After).Manifest
         );
 
     private static ProblemResult Missing(long number, CurrentState current) =>

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using ControlPlane.Resources;
@@ -25,9 +24,6 @@ internal sealed class UpstreamHealthRoutes(
     private const string Tag = "Health of upstreams";
 
     private static readonly TimeSpan HeartbeatInterval = TimeSpan.FromSeconds(30);
-
-    /// <summary>A client that takes no event for so long does not read.</summary>
-    private static readonly TimeSpan WriteTimeout = TimeSpan.FromSeconds(30);
 
     /// <summary>Transitions that are read from the store at a time, for a client that resumes.</summary>
     private const int ReplayChunk = 500;
@@ -149,15 +145,10 @@ internal sealed class UpstreamHealthRoutes(
 
     private async Task<IResult> WatchAsync(HttpContext http)
     {
-        long? since = Query.SinceTransition.Of(http) is >= 0 and var given ? given : null;
-        if (http.Request.Headers["Last-Event-ID"].ToString() is { Length: > 0 } lastEventId)
+        var (since, problem) = ServerSentEvents.SinceOf(http, Query.SinceTransition, "a transition's number");
+        if (problem is not null)
         {
-            if (!long.TryParse(lastEventId, NumberStyles.None, CultureInfo.InvariantCulture, out var id))
-            {
-                return Problems.Syntax("Last-Event-ID is the id of an event of this stream, a transition's number.");
-            }
-
-            since = id;
+            return problem;
         }
 
         if (!limit.TryEnter())
@@ -185,56 +176,42 @@ internal sealed class UpstreamHealthRoutes(
     private async Task StreamAsync(HttpContext http, string upstream, long? since, CancellationToken cancellationToken)
     {
         // The feed begins here, so that nothing is lost between what is replayed and what is live.
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var feed = history.WatchAsync(stop.Token).GetAsyncEnumerator(stop.Token);
-        var next = feed.MoveNextAsync().AsTask();
-        try
+        await using var feed = new Feed<HealthTransitionView>(history.WatchAsync);
+        var events = new ServerSentEvents(http, time);
+        var reached = since ?? 0;
+        var missed = since is null ? [] : await MissedAsync(upstream, since.Value, cancellationToken);
+        await events.BeginAsync(cancellationToken);
+        await events.SendAsync(": open\n\n", cancellationToken);
+        foreach (var transition in missed)
         {
-            var reached = since ?? 0;
-            var missed = since is null ? [] : await MissedAsync(upstream, since.Value, cancellationToken);
-            http.Response.ContentType = "text/event-stream";
-            http.Response.Headers.CacheControl = "no-store";
-            // nginx, in front, would hold events back otherwise.
-            http.Response.Headers["X-Accel-Buffering"] = "no";
-            await http.Response.StartAsync(cancellationToken);
-            await SendAsync(http, ": open\n\n", cancellationToken);
-            foreach (var transition in missed)
-            {
-                await SendAsync(http, Text(transition), cancellationToken);
-                reached = transition.Id;
-            }
-
-            while (true)
-            {
-                using var heartbeat = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-                var pause = Task.Delay(HeartbeatInterval, time, heartbeat.Token);
-                if (await Task.WhenAny(next, pause) == pause)
-                {
-                    await pause;
-                    await SendAsync(http, ":\n\n", cancellationToken);
-                    continue;
-                }
-
-                await heartbeat.CancelAsync();
-                if (!await next)
-                {
-                    return;
-                }
-
-                var transition = feed.Current;
-                next = feed.MoveNextAsync().AsTask();
-                if (transition.Id > reached && (upstream.Length == 0 || transition.Upstream == upstream))
-                {
-                    await SendAsync(http, Text(transition), cancellationToken);
-                }
-            }
+            await events.SendAsync(Text(transition), cancellationToken);
+            reached = transition.Id;
         }
-        finally
+
+        while (true)
         {
-            await stop.CancelAsync();
-            // An enumerator must not be disposed of while it is being waited for.
-            await ((Task)next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await feed.DisposeAsync();
+            using var heartbeat = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            var pause = Task.Delay(HeartbeatInterval, time, heartbeat.Token);
+            if (await Task.WhenAny(feed.Next, pause) == pause)
+            {
+                await pause;
+                await events.SendAsync(":\n\n", cancellationToken);
+                continue;
+            }
+
+            await heartbeat.CancelAsync();
+            if (!await feed.Next)
+            {
+                return;
+            }
+
+            var transition = feed.Current;
+            if (transition.Id > reached && (upstream.Length == 0 || transition.Upstream == upstream))
+            {
+                await events.SendAsync(Text(transition), cancellationToken);
+            }
+
+            feed.Advance();
         }
     }
 
@@ -272,20 +249,4 @@ internal sealed class UpstreamHealthRoutes(
             .Append(JsonSerializer.Serialize(transition, ApiJson.Options))
             .Append("\n\n")
             .ToString();
-
-    private async Task SendAsync(HttpContext http, string text, CancellationToken cancellationToken)
-    {
-        using var timeout = new CancellationTokenSource(WriteTimeout, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
-        try
-        {
-            await http.Response.WriteAsync(text, Encoding.UTF8, either.Token);
-            await http.Response.Body.FlushAsync(either.Token);
-        }
-        catch (OperationCanceledException) when (timeout.IsCancellationRequested)
-        {
-            http.Abort();
-            throw;
-        }
-    }
 }

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using ControlPlane.Resources;
@@ -27,9 +26,6 @@ internal sealed class WatchRoutes(
     /// <summary>How long a client's revision that this server does not know may take to come.</summary>
     private static readonly TimeSpan CatchUpLimit = TimeSpan.FromSeconds(2);
 
-    /// <summary>A client that takes no event for so long does not read.</summary>
-    private static readonly TimeSpan WriteTimeout = TimeSpan.FromSeconds(30);
-
     public static void Map(RouteGroupBuilder api) =>
         api.MapGet("/watch", (HttpContext http, WatchRoutes watch) => watch.WatchAsync(http))
             .WithTags("Changes")
@@ -44,15 +40,10 @@ internal sealed class WatchRoutes(
 
     private async Task<IResult> WatchAsync(HttpContext http)
     {
-        long? since = Query.Since.Of(http) is >= 0 and var given ? given : null;
-        if (http.Request.Headers["Last-Event-ID"].ToString() is { Length: > 0 } lastEventId)
+        var (since, problem) = ServerSentEvents.SinceOf(http, Query.Since, "a revision's number");
+        if (problem is not null)
         {
-            if (!long.TryParse(lastEventId, NumberStyles.None, CultureInfo.InvariantCulture, out var revision))
-            {
-                return Problems.Syntax("Last-Event-ID is the id of an event of this stream, a revision's number.");
-            }
-
-            since = revision;
+            return problem;
         }
 
         if (!limit.TryEnter())
@@ -73,9 +64,10 @@ internal sealed class WatchRoutes(
     private async Task<IResult> StreamAsync(HttpContext http, long? since)
     {
         using var ending = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
-        var stream = new EventStream(http, time, Query.Kinds.Of(http), Query.Selector.Of(http), WriteTimeout);
+        var events = new ServerSentEvents(http, time);
+        var stream = new EventStream(events, Query.Kinds.Of(http), Query.Selector.Of(http));
         // The feed begins here, so that nothing is lost between what is replayed and what is live.
-        await using var feed = new Feed(current);
+        await using var feed = new Feed<RevisionApplied>(current.WatchAsync);
         try
         {
             if (since > current.Desired.Revision && !await CatchUpAsync(feed, since.Value, ending.Token))
@@ -94,7 +86,7 @@ internal sealed class WatchRoutes(
                 );
             }
 
-            await stream.BeginAsync(ending.Token);
+            await events.BeginAsync(ending.Token);
             if (first is not null)
             {
                 await ReplayAsync(stream, first, reached, ending.Token);
@@ -103,7 +95,7 @@ internal sealed class WatchRoutes(
             await stream.BookmarkAsync(reached, ending.Token);
             await FollowAsync(stream, feed, reached, ending.Token);
         }
-        catch (OperationCanceledException) when (ending.IsCancellationRequested || stream.IsStalled)
+        catch (OperationCanceledException) when (ending.IsCancellationRequested || events.IsStalled)
         {
             // The client is gone, or does not read, or the server ends: the client comes back and says where it was.
         }
@@ -112,7 +104,7 @@ internal sealed class WatchRoutes(
     }
 
     /// <summary>A client that comes from another server may be ahead of this one, for as long as news of a commit takes.</summary>
-    private async Task<bool> CatchUpAsync(Feed feed, long revision, CancellationToken cancellationToken)
+    private async Task<bool> CatchUpAsync(Feed<RevisionApplied> feed, long revision, CancellationToken cancellationToken)
     {
         using var timeout = new CancellationTokenSource(CatchUpLimit, time);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
@@ -144,7 +136,10 @@ internal sealed class WatchRoutes(
             await stream.WriteAsync(
                 revision,
                 detail.Changes.Select(c =>
-                    (c.Before is null ? null : ObjectViews.ResourceOf(c.Before), c.After is null ? null : ObjectViews.ResourceOf(c.After))
+                    (
+                        c.Before is null ? null : SnapshotPublisher.ResourceOf(c.Before),
+                        c.After is null ? null : SnapshotPublisher.ResourceOf(c.After)
+                    )
                 ),
                 cancellationToken
             );
@@ -160,7 +155,7 @@ internal sealed class WatchRoutes(
         }
     }
 
-    private async Task FollowAsync(EventStream stream, Feed feed, long reached, CancellationToken cancellationToken)
+    private async Task FollowAsync(EventStream stream, Feed<RevisionApplied> feed, long reached, CancellationToken cancellationToken)
     {
         while (true)
         {
@@ -195,58 +190,11 @@ internal sealed class WatchRoutes(
         }
     }
 
-    /// <summary>The changes of this server, of which the next is always being waited for.</summary>
-    private sealed class Feed : IAsyncDisposable
-    {
-        private readonly CancellationTokenSource _stop = new();
-        private readonly IAsyncEnumerator<RevisionApplied> _changes;
-
-        public Feed(CurrentState current)
-        {
-            _changes = current.WatchAsync(_stop.Token).GetAsyncEnumerator(_stop.Token);
-            Next = _changes.MoveNextAsync().AsTask();
-        }
-
-        /// <summary>Completes when there is a change in <see cref="Current"/>; with false when the reader fell too far behind.</summary>
-        public Task<bool> Next { get; private set; }
-
-        public RevisionApplied Current => _changes.Current;
-
-        public void Advance() => Next = _changes.MoveNextAsync().AsTask();
-
-        public async ValueTask DisposeAsync()
-        {
-            await _stop.CancelAsync();
-            // An enumerator must not be disposed of while it is being waited for.
-            await ((Task)Next).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await _changes.DisposeAsync();
-            _stop.Dispose();
-        }
-    }
-
     /// <summary>The events of one client.</summary>
-    private sealed class EventStream(
-        HttpContext http,
-        TimeProvider time,
-        ImmutableArray<ResourceKindFilter> kinds,
-        LabelSelector selector,
-        TimeSpan writeTimeout
-    )
+    private sealed class EventStream(ServerSentEvents events, ImmutableArray<ResourceKindFilter> kinds, LabelSelector selector)
     {
-        /// <summary>Whether the client took no event in time.</summary>
-        public bool IsStalled { get; private set; }
-
-        public Task BeginAsync(CancellationToken cancellationToken)
-        {
-            http.Response.ContentType = "text/event-stream";
-            http.Response.Headers.CacheControl = "no-store";
-            // nginx, in front, would hold events back otherwise.
-            http.Response.Headers["X-Accel-Buffering"] = "no";
-            return http.Response.StartAsync(cancellationToken);
-        }
-
         public Task BookmarkAsync(long revision, CancellationToken cancellationToken) =>
-            SendAsync($"event: bookmark\nid: {revision}\ndata: {{\"revision\":{revision}}}\n\n", cancellationToken);
+            events.SendAsync($"event: bookmark\nid: {revision}\ndata: {{\"revision\":{revision}}}\n\n", cancellationToken);
 
         /// <summary>Writes what a revision did, as far as the client wants to know. An object that ceases to be selected is gone for this client.</summary>
         public Task WriteAsync(
@@ -255,59 +203,42 @@ internal sealed class WatchRoutes(
             CancellationToken cancellationToken
         )
         {
-            var events = new List<WatchEvent>();
+            var told = new List<WatchEvent>();
             foreach (var (before, after) in changes)
             {
                 if (after is not null && Wants(after))
                 {
-                    events.Add(new WatchEvent("written", revision, ObjectViews.Of(after)));
+                    told.Add(new WatchEvent("written", revision, ObjectViews.Of(after)));
                 }
                 else if (before is not null && Wants(before))
                 {
-                    events.Add(new WatchEvent("deleted", revision, ObjectViews.Of(before)));
+                    told.Add(new WatchEvent("deleted", revision, ObjectViews.Of(before)));
                 }
             }
 
-            if (events.Count == 0)
+            if (told.Count == 0)
             {
                 return Task.CompletedTask;
             }
 
             var text = new StringBuilder();
-            for (var i = 0; i < events.Count; i++)
+            for (var i = 0; i < told.Count; i++)
             {
-                text.Append("event: ").Append(events[i].Type).Append('\n');
+                text.Append("event: ").Append(told[i].Type).Append('\n');
                 // Only the last event of a revision says that the client has it all.
-                if (i == events.Count - 1)
+                if (i == told.Count - 1)
                 {
                     text.Append("id: ").Append(revision).Append('\n');
                 }
 
-                text.Append("data: ").Append(JsonSerializer.Serialize(events[i], ApiJson.Options)).Append("\n\n");
+                text.Append("data: ").Append(JsonSerializer.Serialize(told[i], ApiJson.Options)).Append("\n\n");
             }
 
-            return SendAsync(text.ToString(), cancellationToken);
+            return events.SendAsync(text.ToString(), cancellationToken);
         }
 
         private bool Wants(StoredResource resource) =>
             ResourceKindFilter.Allows(kinds, resource.Key.Kind) && selector.Matches(resource.Manifest.Metadata.Labels);
-
-        private async Task SendAsync(string text, CancellationToken cancellationToken)
-        {
-            using var timeout = new CancellationTokenSource(writeTimeout, time);
-            using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, cancellationToken);
-            try
-            {
-                await http.Response.WriteAsync(text, Encoding.UTF8, either.Token);
-                await http.Response.Body.FlushAsync(either.Token);
-            }
-            catch (OperationCanceledException) when (timeout.IsCancellationRequested)
-            {
-                IsStalled = true;
-                http.Abort();
-                throw;
-            }
-        }
     }
 }
 

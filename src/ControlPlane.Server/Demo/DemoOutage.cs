@@ -4,7 +4,14 @@ using ControlPlane.Server.Health;
 namespace ControlPlane.Server.Demo;
 
 /// <summary>A backend stops and comes back, while clients ask through Envoy; tells what the server decided, and what the clients noticed.</summary>
-internal sealed class DemoOutage(string name, DemoBackends backends, HealthQuestions health, Uri edge, TimeProvider time)
+internal sealed class DemoOutage(
+    string name,
+    DemoBackends backends,
+    HealthQuestions health,
+    Uri edge,
+    TimeProvider time,
+    Action<string> say
+)
 {
     private static readonly TimeSpan Away = TimeSpan.FromSeconds(15);
     private static readonly TimeSpan Between = TimeSpan.FromMilliseconds(20);
@@ -90,5 +97,5 @@ internal sealed class DemoOutage(string name, DemoBackends backends, HealthQuest
         }
     }
 
-    private static void Print(string line) => Console.WriteLine("  " + line);
+    private void Print(string line) => say("  " + line);
 }

@@ -34,10 +34,10 @@ internal sealed class DemoService(
         await WriteObjectsAsync(backends, stoppingToken);
         await WaitForStartAsync(stoppingToken);
 
-        var executable = EnvoyProcess.Find();
+        var (executable, why) = await EnvoyProcess.FindAsync(Environment.GetEnvironmentVariable, stoppingToken);
         if (executable is null)
         {
-            await SayAsync(Text.WithoutEnvoy(options), stoppingToken);
+            await SayAsync(Text.WithoutEnvoy(options, why), stoppingToken);
             return;
         }
 
@@ -58,14 +58,16 @@ internal sealed class DemoService(
             return;
         }
 
-        Console.WriteLine(Text.WithEnvoy(options, executable, backends.Ports["green"]));
+        Say(Text.WithEnvoy(options, executable, backends.Ports["green"]));
         await Task.WhenAll(ReportEndAsync(envoy, stoppingToken), PlayOutagesAsync(backends, stoppingToken));
     }
+
+    private void Say(string text) => FirstSteps.Say(options, text);
 
     /// <summary>Says the last word; the server, with the demo's backends, stays until it is told to stop.</summary>
     private async Task SayAsync(string text, CancellationToken cancellationToken)
     {
-        Console.WriteLine(text);
+        Say(text);
         await Task.Delay(Timeout.InfiniteTimeSpan, time, cancellationToken);
     }
 
@@ -74,7 +76,9 @@ internal sealed class DemoService(
         while (true)
         {
             var told = await backends.Told.ReadAsync(cancellationToken);
-            await new DemoOutage(told, backends, health, new Uri($"http://127.0.0.1:{ListenerPort}/"), time).PlayAsync(cancellationToken);
+            await new DemoOutage(told, backends, health, new Uri($"http://127.0.0.1:{ListenerPort}/"), time, Say).PlayAsync(
+                cancellationToken
+            );
         }
     }
 
@@ -84,7 +88,7 @@ internal sealed class DemoService(
 
         // Ctrl-C goes to both processes, and Envoy may be the faster one.
         await Task.Delay(TimeSpan.FromSeconds(1), time, cancellationToken);
-        Console.WriteLine(Text.Failed(options, envoy.EndReason));
+        Say(Text.Failed(options, envoy.EndReason));
     }
 
     /// <summary>Waits until the proxy has everything and serves; says why not if it does not.</summary>
@@ -211,8 +215,13 @@ internal sealed class DemoService(
         public static string Bootstrap(ServerOptions options)
         {
             using var reader = new StreamReader(typeof(DemoService).Assembly.GetManifestResourceStream("edge.yaml")!);
-            var port = options.XdsListen is IPEndPoint ip ? ip.Port : 18000;
-            return reader.ReadToEnd().Replace("port_value: 18000", $"port_value: {port}", StringComparison.Ordinal);
+            var text = reader.ReadToEnd();
+            const string there = "socket_address: { address: 127.0.0.1, port_value: 18000 }";
+            return options.XdsListen is IPEndPoint ip
+                ? text.Replace(there, there.Replace("18000", $"{ip.Port}", StringComparison.Ordinal), StringComparison.Ordinal)
+                // What is no name needs no look-up, and Envoy does not take it for one.
+                : text.Replace(there, $"pipe: {{ path: '{Path.GetFullPath(options.XdsListen.ToString()!)}' }}", StringComparison.Ordinal)
+                    .Replace("type: STRICT_DNS", "type: STATIC", StringComparison.Ordinal);
         }
 
         public static string Failed(ServerOptions options, string reason) =>
@@ -258,10 +267,11 @@ internal sealed class DemoService(
                 """;
         }
 
-        public static string WithoutEnvoy(ServerOptions options) =>
+        public static string WithoutEnvoy(ServerOptions options, string why) =>
             $$"""
 
-                The demo's objects are there, but no Envoy was found: set ENVOY_PATH, or put 'envoy' in a folder of PATH, and start again.
+                The demo's objects are there, but there is no Envoy to start. {{why}}
+                Set ENVOY_PATH, or put 'envoy' in a folder of PATH, and start again.
                 Or run one yourself:   envoy -c envoy/edge.yaml      then:   curl 127.0.0.1:{{ListenerPort}}
                 Look at what it will be told:   {{FirstSteps.Curl(options)}} {{FirstSteps.Admin(options)}}/api/v1/upstreams/demo/xds
 

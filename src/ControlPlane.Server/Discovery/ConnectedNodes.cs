@@ -73,6 +73,7 @@ public sealed class ConnectedNodes
     private readonly TimeProvider _time;
     private readonly Dictionary<string, Entry> _nodes = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Id, string Reason), RefusedNode> _refused = [];
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> _connected;
     private TaskCompletionSource? _changed;
     private DateTimeOffset _forgotAt;
 
@@ -89,7 +90,8 @@ public sealed class ConnectedNodes
     {
         public required NodeIdentity Identity { get; set; }
 
-        public List<DiscoveryStream> Streams { get; } = [];
+        /// <summary>Replaced and never changed: readers keep what they took.</summary>
+        public ImmutableArray<DiscoveryStream> Streams { get; set; } = [];
 
         public DateTimeOffset? DisconnectedAt { get; set; }
     }
@@ -119,13 +121,7 @@ public sealed class ConnectedNodes
     }
 
     /// <summary>What connected nodes said that they are, without how far each got.</summary>
-    public IReadOnlyList<NodeIdentity> Connected()
-    {
-        lock (_lock)
-        {
-            return [.. _nodes.Values.Where(entry => entry.Streams.Count > 0).Select(entry => entry.Identity)];
-        }
-    }
+    public IReadOnlyList<NodeIdentity> Connected() => [.. Streams().Select(node => node.Identity)];
 
     /// <summary>Nodes that were turned away, the latest first.</summary>
     public IReadOnlyList<RefusedNode> Refused()
@@ -155,10 +151,10 @@ public sealed class ConnectedNodes
     /// <summary>How far a resource got with one node.</summary>
     public Delivery DeliveryOf(string nodeId, ResourceType type, string name)
     {
-        DiscoveryStream[] streams;
+        ImmutableArray<DiscoveryStream> streams;
         lock (_lock)
         {
-            streams = _nodes.TryGetValue(nodeId, out var entry) ? [.. entry.Streams] : [];
+            streams = _nodes.TryGetValue(nodeId, out var entry) ? entry.Streams : [];
         }
 
         return WorstOf(streams, type, name);
@@ -210,7 +206,8 @@ public sealed class ConnectedNodes
             }
 
             entry.Identity = node;
-            entry.Streams.Add(stream);
+            entry.Streams = entry.Streams.Add(stream);
+            _connected = default;
             entry.DisconnectedAt = null;
         }
 
@@ -222,12 +219,17 @@ public sealed class ConnectedNodes
     {
         lock (_lock)
         {
-            if (_nodes.TryGetValue(stream.Node!.Id, out var entry) && entry.Streams.Remove(stream) && entry.Streams.Count == 0)
+            if (_nodes.TryGetValue(stream.Node!.Id, out var entry) && entry.Streams.Contains(stream))
             {
-                entry.DisconnectedAt = _time.GetUtcNow();
-                if (_nodes.Count > MaxRemembered)
+                entry.Streams = entry.Streams.Remove(stream);
+                _connected = default;
+                if (entry.Streams.IsEmpty)
                 {
-                    _nodes.Remove(stream.Node.Id);
+                    entry.DisconnectedAt = _time.GetUtcNow();
+                    if (_nodes.Count > MaxRemembered)
+                    {
+                        _nodes.Remove(stream.Node.Id);
+                    }
                 }
             }
         }
@@ -271,32 +273,29 @@ public sealed class ConnectedNodes
         }
     }
 
-    private List<(NodeIdentity Identity, DiscoveryStream[] Streams)> Streams()
+    /// <summary>The connected nodes; made anew when one comes or goes, since each write asks for them.</summary>
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> Streams()
     {
         lock (_lock)
         {
-            var streams = new List<(NodeIdentity, DiscoveryStream[])>(_nodes.Count);
-            foreach (var entry in _nodes.Values)
+            if (_connected.IsDefault)
             {
-                if (entry.Streams.Count > 0)
-                {
-                    streams.Add((entry.Identity, [.. entry.Streams]));
-                }
+                _connected = [.. _nodes.Values.Where(entry => !entry.Streams.IsEmpty).Select(entry => (entry.Identity, entry.Streams))];
             }
 
-            return streams;
+            return _connected;
         }
     }
 
     private NodeStatus StatusOf(Entry entry)
     {
         NodeIdentity identity;
-        DiscoveryStream[] streams;
+        ImmutableArray<DiscoveryStream> streams;
         DateTimeOffset? disconnectedAt;
         lock (_lock)
         {
             identity = entry.Identity;
-            streams = [.. entry.Streams];
+            streams = entry.Streams;
             disconnectedAt = entry.DisconnectedAt;
         }
 
@@ -309,7 +308,7 @@ public sealed class ConnectedNodes
         };
     }
 
-    private static Delivery WorstOf(DiscoveryStream[] streams, ResourceType type, string name)
+    private static Delivery WorstOf(ImmutableArray<DiscoveryStream> streams, ResourceType type, string name)
     {
         Delivery worst = default;
         foreach (var stream in streams)

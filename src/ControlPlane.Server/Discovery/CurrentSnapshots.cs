@@ -171,4 +171,9 @@ internal sealed class View(ViewKey key, Snapshot current)
 /// <param name="Change">All of them as one.</param>
 /// <param name="Since">Timestamp of the first.</param>
 /// <param name="Trace">Where it came from.</param>
-internal sealed record PendingPush(SnapshotChange Change, long Since, ActivityContext Trace);
+internal sealed record PendingPush(SnapshotChange Change, long Since, ActivityContext Trace)
+{
+    /// <summary>Nothing else changes: no cluster waits for these endpoints.</summary>
+    public bool IsOfEndpointsAlone { get; } =
+        ResourceType.All.All(type => type == ResourceType.Endpoints || Change.Changes[type.Index].IsEmpty);
+}

@@ -25,6 +25,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private static readonly TimeSpan LastWords = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LastFrames = TimeSpan.FromMilliseconds(100);
 
+    private const int StreamsAtOnce = 32;
+
     private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
     private readonly SemaphoreSlim _connecting;
     private readonly NodeAuthorizer _authorize;
@@ -264,9 +266,12 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
                     foreach (var stream in streams)
                     {
                         stream.Push(push);
+                        if (++touched % StreamsAtOnce == 0)
+                        {
+                            // To the end of the thread pool's queue: what comes meanwhile, the next write included, does not wait behind a whole fleet.
+                            await Task.Yield();
+                        }
                     }
-
-                    touched += streams.Count;
                 }
 
                 var pause = Options.PacePerStream * touched;
@@ -327,7 +332,8 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
             .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (streams.Length > 0)
         {
-            // Kestrel hands a stream's last frames to a writer of the connection, and does not wait for that when it closes the connection.
+            // Kestrel sends a stream's last frames before it closes the connection, but a client of .NET that has not read them by then forgets them: its request is
+            // still open, so that the stream counts as cut off. Nothing tells when it has read them.
             await Task.Delay(LastFrames, TimeProvider.System, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }

@@ -13,6 +13,12 @@ namespace ControlPlane.Server.Discovery;
 /// <remarks><see cref="_lock"/> guards the session, which the loop, the push loop and readers of the status share. It is never held across an await.</remarks>
 internal sealed class DiscoveryStream
 {
+    /// <summary>
+    /// How long changed endpoints wait for the answer to those sent before, which wakes the stream: a client that takes in less than is changed is told of
+    /// several changes at once, and the queue is here, where it is merged, and not in its socket. One that does not answer is told all the same.
+    /// </summary>
+    private static readonly TimeSpan AnswerLimit = TimeSpan.FromMilliseconds(200);
+
     private readonly DiscoveryServer _server;
     private readonly Lock _lock = new();
     private readonly DiscoverySession _session;
@@ -75,6 +81,16 @@ internal sealed class DiscoveryStream
             {
                 _pushSince = push.Since;
                 _pushTrace = push.Trace;
+            }
+
+            if (push.IsOfEndpointsAlone && _session.UnansweredSince(ResourceType.Endpoints) is { } since)
+            {
+                var due = (since + AnswerLimit).UtcTicks;
+                if (_server.Time.GetUtcNow().UtcTicks < due)
+                {
+                    Volatile.Write(ref _deadline, Math.Min(_deadline, due));
+                    return;
+                }
             }
         }
 

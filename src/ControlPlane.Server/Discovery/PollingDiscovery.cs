@@ -5,6 +5,7 @@ using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Snapshots;
 using Envoy.Service.Discovery.V3;
 using Google.Protobuf;
+using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 using Microsoft.AspNetCore.Http.Features;
 using ResourceName = ControlPlane.Core.Snapshots.ResourceName;
@@ -118,7 +119,7 @@ internal static class PollingDiscovery
     }
 
     /// <summary>What the names mean: as in state of the world, no names are everything of CDS and LDS and nothing of the other types.</summary>
-    private static ResourceSet Select(ResourceSet set, IReadOnlyCollection<string> names)
+    private static ResourceSet Select(ResourceSet set, RepeatedField<string> names)
     {
         if (names.Contains("*") || (names.Count == 0 && set.Type.IsFullState))
         {

@@ -1,3 +1,4 @@
+using ControlPlane.Core.Health;
 using ControlPlane.Server.Admin;
 using ControlPlane.Server.Security;
 
@@ -9,6 +10,7 @@ internal static class HealthExtensions
     /// <summary>Adds the verdicts in force and the keeper that makes them.</summary>
     public static IServiceCollection AddHealth(this IServiceCollection services, ServerOptions options)
     {
+        services.AddSingleton(FleetHealthPolicy.Default);
         services.AddSingleton<CurrentVerdicts>();
         services.AddSingleton<HealthRecall>(provider =>
             cancellationToken => provider.GetRequiredService<HealthArchive>().RecallAsync(cancellationToken)

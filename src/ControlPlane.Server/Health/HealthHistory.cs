@@ -1,6 +1,4 @@
 using System.Collections.Immutable;
-using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 
@@ -15,9 +13,6 @@ internal sealed class HealthHistory : BackgroundService
     /// <summary>Transitions that are kept in memory; the store keeps more.</summary>
     public const int Kept = 10_000;
 
-    // A watcher that falls this far behind is ended, and goes on by the id that it saw last.
-    private const int WatcherCapacity = 1024;
-
     private readonly Lock _lock = new();
     private readonly HealthKeeper _keeper;
     private readonly HealthArchive _archive;
@@ -25,7 +20,7 @@ internal sealed class HealthHistory : BackgroundService
     private readonly Queue<HealthTransitionView> _recent = [];
     private readonly Dictionary<string, Upstream> _upstreams = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _stop = new();
-    private ImmutableArray<Channel<HealthTransitionView>> _watchers = [];
+    private readonly Watchers<HealthTransitionView> _watchers = new();
     private IAsyncEnumerator<HealthNews>? _feed;
     private Task<bool>? _next;
     private long _floor;
@@ -93,29 +88,8 @@ internal sealed class HealthHistory : BackgroundService
     }
 
     /// <summary>Yields transitions from the call on. Ends by itself when the reader falls a thousand behind.</summary>
-    public async IAsyncEnumerable<HealthTransitionView> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        var channel = Channel.CreateBounded<HealthTransitionView>(new BoundedChannelOptions(WatcherCapacity) { SingleReader = true });
-        lock (_lock)
-        {
-            _watchers = _watchers.Add(channel);
-        }
-
-        try
-        {
-            await foreach (var transition in channel.Reader.ReadAllAsync(cancellationToken))
-            {
-                yield return transition;
-            }
-        }
-        finally
-        {
-            lock (_lock)
-            {
-                _watchers = _watchers.Remove(channel);
-            }
-        }
-    }
+    public IAsyncEnumerable<HealthTransitionView> WatchAsync(CancellationToken cancellationToken) =>
+        _watchers.WatchAsync(cancellationToken);
 
     /// <summary>Listens from now on: the model's first evaluation is not to be missed.</summary>
     public override Task StartAsync(CancellationToken cancellationToken)
@@ -219,13 +193,7 @@ internal sealed class HealthHistory : BackgroundService
                     KeptSince = _recent.Dequeue().At + TimeSpan.FromTicks(1);
                 }
 
-                foreach (var watcher in _watchers)
-                {
-                    if (!watcher.Writer.TryWrite(transition))
-                    {
-                        watcher.Writer.TryComplete();
-                    }
-                }
+                _watchers.Tell(transition);
             }
         }
 

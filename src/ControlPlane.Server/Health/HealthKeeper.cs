@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Core.Health;
@@ -27,19 +26,17 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Transitions of one evaluation that are explained.</summary>
     private const int MaxReasons = 200;
 
-    // A watcher that falls this far behind is ended; it reads the state anew and watches again.
-    private const int WatcherCapacity = 1024;
-
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthKeeper> _logger;
     private readonly ServerOptions _options;
+    private readonly FleetHealthPolicy _policy;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private ImmutableArray<Channel<HealthNews>> _watchers = [];
+    private readonly Watchers<HealthNews> _watchers = new();
     private HashSet<string> _touched = [];
     private DesiredState _desired = DesiredState.Empty;
     private volatile bool _leads;
@@ -47,13 +44,13 @@ internal sealed partial class HealthKeeper : BackgroundService
     private int _tickWaits;
 
     // What follows belongs to the loop, and before it runs to Begin.
-    private readonly HealthAggregator _aggregator = new(FleetHealthPolicy.Default);
+    private readonly HealthAggregator _aggregator;
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
     private readonly HashSet<string> _resizing = [];
     private readonly HashSet<string> _redefined = [];
     private bool _isEvaluationDue;
-    private TimeSpan _tickInterval = FleetHealthPolicy.Default.EvaluationInterval;
+    private TimeSpan _tickInterval;
     private ITimer? _ticks;
 
     /// <summary>Creates a keeper that knows no upstream yet.</summary>
@@ -63,6 +60,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         TimeProvider time,
         HealthLeadership leadership,
         ServerOptions options,
+        FleetHealthPolicy policy,
         ILogger<HealthKeeper> logger
     )
     {
@@ -71,6 +69,9 @@ internal sealed partial class HealthKeeper : BackgroundService
         _time = time;
         _logger = logger;
         _options = options;
+        _policy = policy;
+        _aggregator = new HealthAggregator(policy);
+        _tickInterval = policy.EvaluationInterval;
         _leads = leadership.Role.Leads;
     }
 
@@ -151,29 +152,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// Yields what each evaluation from now on changes. Ends by itself when the reader falls more than a thousand evaluations behind; it then asks for the present
     /// state and watches again.
     /// </summary>
-    public async IAsyncEnumerable<HealthNews> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        var channel = Channel.CreateBounded<HealthNews>(new BoundedChannelOptions(WatcherCapacity) { SingleReader = true });
-        lock (_lock)
-        {
-            _watchers = _watchers.Add(channel);
-        }
-
-        try
-        {
-            await foreach (var news in channel.Reader.ReadAllAsync(cancellationToken))
-            {
-                yield return news;
-            }
-        }
-        finally
-        {
-            lock (_lock)
-            {
-                _watchers = _watchers.Remove(channel);
-            }
-        }
-    }
+    public IAsyncEnumerable<HealthNews> WatchAsync(CancellationToken cancellationToken) => _watchers.WatchAsync(cancellationToken);
 
     /// <summary>The desired state of upstreams has changed: who is to be decided about, by which policy, with which orders.</summary>
     /// <param name="desired">The state in force.</param>
@@ -192,6 +171,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         _inbox.Writer.TryWrite(static () => { });
     }
+
+    /// <summary>Whether the model here is the one that decides: a moment after this server took over, and not while it does.</summary>
+    public bool Leads => _leads;
 
     /// <summary>This server begins to decide, from what it published last, or leaves that to another one from now on.</summary>
     public void Lead(bool leads) =>
@@ -277,7 +259,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>Half the shortest edge interval, so that where probes hurry, verdicts do not wait (section 4.5 of the health model).</summary>
     private void SetTickInterval()
     {
-        var interval = FleetHealthPolicy.Default.EvaluationInterval;
+        var interval = _policy.EvaluationInterval;
         foreach (var followed in _followed.Values)
         {
             var half = followed.Policy.ProbeEdgeInterval / 2;
@@ -421,16 +403,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         }
 
         var news = new HealthNews(changes, reasons.MoveToImmutable());
-        lock (_lock)
-        {
-            foreach (var watcher in _watchers)
-            {
-                if (!watcher.Writer.TryWrite(news))
-                {
-                    watcher.Writer.TryComplete();
-                }
-            }
-        }
+        _watchers.Tell(news);
     }
 
     private bool Enqueue(IReadOnlyList<HealthEvidence> evidence, TaskCompletionSource<ImmutableArray<EvidenceOutcome>>? outcomes)

@@ -62,6 +62,9 @@ internal sealed partial class HealthLeadership : BackgroundService
     /// <summary>Id of this process, a new one with each start.</summary>
     public string ServerId { get; } = $"{Environment.MachineName}-{Guid.NewGuid():N}";
 
+    /// <summary>Where other servers reach this one; empty before it listens, and where there are no others.</summary>
+    public string OwnAddress { get; private set; } = "";
+
     /// <summary>Whether there can be other servers.</summary>
     public bool IsShared => _lease is not null;
 
@@ -118,7 +121,7 @@ internal sealed partial class HealthLeadership : BackgroundService
             await started.Task.WaitAsync(stoppingToken);
         }
 
-        var address = Address();
+        var address = OwnAddress = Address();
         while (true)
         {
             Set(await LookAsync(_lease, address, stoppingToken));

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json;
 using System.Threading.Channels;
 using ControlPlane.Core.Health;
@@ -21,6 +22,11 @@ internal sealed class HealthPeerServer(
     /// <summary>A follower that has heard nothing for some of these takes the connection for dead.</summary>
     internal static readonly TimeSpan Heartbeat = TimeSpan.FromSeconds(1);
 
+    private readonly ConcurrentDictionary<ServerCallContext, (string Server, string Address)> _followers = new();
+
+    /// <summary>The servers that follow this one, by id, each with where it is reached; empty of one of an older version.</summary>
+    public IReadOnlyCollection<(string Server, string Address)> Followers => [.. _followers.Values.DistinctBy(f => f.Server)];
+
     /// <summary>Changes that wait for a follower at most; one that falls behind is ended, and begins with everything again.</summary>
     private const int Backlog = 256;
 
@@ -39,8 +45,10 @@ internal sealed class HealthPeerServer(
             return;
         }
 
-        RefuseUnlessMeant(requestStream.Current.Leader);
+        var first = requestStream.Current;
+        RefuseUnlessMeant(first.Leader);
         var role = leadership.Role;
+        _followers[context] = (first.Follower, first.Address);
         var changes = Channel.CreateBounded<HealthBatch>(new BoundedChannelOptions(Backlog) { SingleReader = true });
         using var subscription = archive.Subscribe(changes.Writer);
         var telling = TellAsync(changes.Reader, responseStream, ending.Token);
@@ -56,6 +64,7 @@ internal sealed class HealthPeerServer(
         }
         finally
         {
+            _followers.TryRemove(context, out _);
             await ending.CancelAsync();
             await Task.WhenAll(telling, listening).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }

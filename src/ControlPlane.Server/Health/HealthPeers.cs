@@ -211,7 +211,15 @@ internal sealed partial class HealthPeers : BackgroundService
     {
         using var connection = Connect(role);
         using var call = connection.Client.Follow(cancellationToken: cancellationToken);
-        await call.RequestStream.WriteAsync(new FollowRequest { Leader = role.Server, Follower = _leadership.ServerId }, cancellationToken);
+        await call.RequestStream.WriteAsync(
+            new FollowRequest
+            {
+                Leader = role.Server,
+                Follower = _leadership.ServerId,
+                Address = _leadership.OwnAddress,
+            },
+            cancellationToken
+        );
         Volatile.Write(ref _connection, connection);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var telling = TellAsync(call.RequestStream, stop.Token);

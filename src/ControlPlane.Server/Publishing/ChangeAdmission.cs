@@ -98,7 +98,7 @@ internal sealed class ChangeAdmission : IDisposable
             request.Author,
             request.Reason,
             _time.GetUtcNow(),
-            Tracing.Current,
+            Tracing.CurrentId,
             NotesOf(request, (ChangeApplied)plan.Outcome),
             [.. plan.Written.Select(w => SnapshotPublisher.DocumentOf(w.Resource, w.Json))],
             [.. plan.Deleted.Select(d => d.Key)]

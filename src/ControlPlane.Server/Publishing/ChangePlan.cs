@@ -426,7 +426,9 @@ internal sealed class ChangePlan
             }
         }
 
-        foreach (var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Compiled, affected, _nodes))
+        foreach (
+            var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Desired, _before.Compiled, affected, _nodes)
+        )
         {
             var index = IndexOf(problem.Owner);
             if (problem.Problem.Severity == ProblemSeverity.Warning || (problem.CanPass && MayPass(problem.Owner, problem.Problem)))
@@ -524,7 +526,15 @@ internal sealed class ChangePlan
             if (problem.Severity == ProblemSeverity.Warning)
             {
                 // What the kind's own rules told with a nearer place, the compiled message need not tell again.
-                if (problem.Pointer != "/spec" || !_warnings.Exists(w => w.Index == index && w.Problem.Code == problem.Code))
+                var isTold = _warnings.Exists(w =>
+                    w.Index == index
+                    && w.Key == key
+                    && (
+                        w.Problem == problem
+                        || (problem.Pointer == "/spec" && w.Problem.Pointer != "/spec" && w.Problem.Code == problem.Code)
+                    )
+                );
+                if (!isTold)
                 {
                     _warnings.Add(new ObjectProblem(index, key, problem));
                 }

@@ -1,6 +1,4 @@
 using System.Collections.Immutable;
-using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources;
 
@@ -12,12 +10,9 @@ namespace ControlPlane.Server.Publishing;
 /// </summary>
 public sealed class CurrentState
 {
-    // Slow readers of the change feed lose their place, not the server's memory: a watcher that falls this far behind is ended and resumes by revision.
-    private const int WatcherCapacity = 1024;
-
     private readonly Lock _lock = new();
     private readonly TaskCompletionSource _loaded = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private ImmutableArray<Channel<RevisionApplied>> _watchers = [];
+    private readonly Watchers<RevisionApplied> _watchers = new();
     private StatePair _pair = new(DesiredState.Empty, CompiledState.Empty);
 
     /// <summary>The desired state in force.</summary>
@@ -36,29 +31,7 @@ public sealed class CurrentState
     /// Yields every revision that is applied from now on. Ends by itself when the reader falls more than a thousand revisions behind; it then reads
     /// <see cref="Desired"/> and watches again.
     /// </summary>
-    public async IAsyncEnumerable<RevisionApplied> WatchAsync([EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        var channel = Channel.CreateBounded<RevisionApplied>(new BoundedChannelOptions(WatcherCapacity) { SingleReader = true });
-        lock (_lock)
-        {
-            _watchers = _watchers.Add(channel);
-        }
-
-        try
-        {
-            await foreach (var applied in channel.Reader.ReadAllAsync(cancellationToken))
-            {
-                yield return applied;
-            }
-        }
-        finally
-        {
-            lock (_lock)
-            {
-                _watchers = _watchers.Remove(channel);
-            }
-        }
-    }
+    public IAsyncEnumerable<RevisionApplied> WatchAsync(CancellationToken cancellationToken) => _watchers.WatchAsync(cancellationToken);
 
     /// <summary>Puts a successor in force and tells the watchers; a successor of the same revision (time or a secret's file changed) is not told.</summary>
     internal void Advance(StatePair pair, ImmutableArray<StoredResource> written, ImmutableArray<StoredResource> deleted)
@@ -70,13 +43,7 @@ public sealed class CurrentState
             if (pair.Desired.Revision != before.Revision)
             {
                 var applied = new RevisionApplied(pair.Desired.Revision, written, deleted, before);
-                foreach (var watcher in _watchers)
-                {
-                    if (!watcher.Writer.TryWrite(applied))
-                    {
-                        watcher.Writer.TryComplete();
-                    }
-                }
+                _watchers.Tell(applied);
             }
         }
     }

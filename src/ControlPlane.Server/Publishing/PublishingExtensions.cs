@@ -41,12 +41,14 @@ internal static class PublishingExtensions
         services.AddSingleton(provider =>
         {
             var store = provider.GetRequiredService<IDesiredStateStore>();
+            var publisher = provider.GetRequiredService<SnapshotPublisher>();
             return new ReadinessCheck(
                 "store",
                 () =>
-                    store.IsReachable
-                        ? (ReadinessState.Ok, "")
-                        : (ReadinessState.Degraded, "the database does not answer: proxies are served from memory, writes are refused")
+                    !store.IsReachable
+                        ? (ReadinessState.Degraded, "the database does not answer: proxies are served from memory, writes are refused")
+                    : publisher.StoreFault is { } fault ? (ReadinessState.Degraded, fault)
+                    : (ReadinessState.Ok, "")
             );
         });
         return services;

@@ -57,6 +57,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     );
     private readonly PriorityQueue<ResourceKey, DateTimeOffset> _due = new();
     private TaskCompletionSource? _published;
+    private volatile string? _storeFault;
     private ImmutableHashSet<string> _zones = [];
 
     /// <summary>Creates the publisher.</summary>
@@ -94,6 +95,9 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _time = time;
         _logger = logger;
     }
+
+    /// <summary>Why the state in force could not be brought in step with the store when it last signalled; null if it could.</summary>
+    internal string? StoreFault => _storeFault;
 
     /// <summary>Completes when every change up to a revision is in the snapshots that the streams of proxies read.</summary>
     internal async Task PublishedAsync(long revision, CancellationToken cancellationToken)
@@ -142,6 +146,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     {
         var changes = await _store.ReadChangesAsync(_current.Desired.Revision, cancellationToken);
         var whole = changes is null ? await _store.LoadAsync(cancellationToken) : null;
+        if (whole is { Revision: 0 })
+        {
+            // Only a database that was made anew is behind us and has nothing. To follow it would take everything from every proxy.
+            throw new StoreUnavailableException(
+                $"{_store.Description} is empty, and revision {_current.Desired.Revision} is in force: restore a backup into it, or restart to begin anew"
+            );
+        }
+
         lock (_lock)
         {
             var desired = _current.Desired;
@@ -255,16 +267,19 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             // A lower one may be of a database that was restored: catching up finds out.
             if (revision == _current.Desired.Revision)
             {
+                _storeFault = null;
                 continue;
             }
 
             try
             {
                 await CatchUpAsync(cancellationToken);
+                _storeFault = null;
             }
             catch (StoreUnavailableException e)
             {
                 // The watch makes its connection anew and signals then: nothing is lost.
+                _storeFault = e.Message;
                 LogStoreUnavailable(_logger, _store.Description, e.Message);
             }
         }
@@ -520,27 +535,20 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             json
         );
 
-    private static ImmutableArray<StoredResource> Parse(IEnumerable<StoredDocument> documents)
-    {
-        var resources = ImmutableArray.CreateBuilder<StoredResource>();
-        foreach (var document in documents)
+    /// <summary>What the store keeps, of now or of the past, as an object.</summary>
+    internal static StoredResource ResourceOf(StoredDocument document) =>
+        new()
         {
-            resources.Add(
-                new StoredResource
-                {
-                    Manifest = CanonicalForm.Read(document.Json),
-                    Uid = document.Uid,
-                    Generation = document.Generation,
-                    Revision = document.Revision,
-                    CreatedAt = document.CreatedAt,
-                    UpdatedAt = document.UpdatedAt,
-                    ManagedBy = document.ManagedBy,
-                }
-            );
-        }
+            Manifest = CanonicalForm.Read(document.Json),
+            Uid = document.Uid,
+            Generation = document.Generation,
+            Revision = document.Revision,
+            CreatedAt = document.CreatedAt,
+            UpdatedAt = document.UpdatedAt,
+            ManagedBy = document.ManagedBy,
+        };
 
-        return resources.ToImmutable();
-    }
+    private static ImmutableArray<StoredResource> Parse(IEnumerable<StoredDocument> documents) => [.. documents.Select(ResourceOf)];
 
     [LoggerMessage(1001, LogLevel.Information, "Loaded {Objects} objects at revision {Revision} from {Store}")]
     private static partial void LogLoaded(ILogger logger, int objects, long revision, string store);

@@ -125,6 +125,82 @@ internal static class Listeners
             };
     }
 
+    /// <summary>
+    /// Why the server cannot listen where it is told to, as one sentence per address that says what to do; null if it can. Listens nowhere: another program can
+    /// still be faster.
+    /// </summary>
+    public static string? WhyNot(ServerOptions options)
+    {
+        var reasons = new List<string>();
+        foreach (
+            var (flag, endPoint) in (ReadOnlySpan<(string, EndPoint?)>)
+                [
+                    ("--admin-listen", options.AdminListen),
+                    ("--xds-listen", options.XdsListen),
+                    ("--peer-listen", options.EffectivePeerListen),
+                ]
+        )
+        {
+            if (endPoint is not null && WhyNot(endPoint) is { } reason)
+            {
+                reasons.Add($"{flag} {ListenAddress.Format(endPoint)}: {reason} Or choose another address: {flag} ADDRESS.");
+            }
+        }
+
+        return reasons.Count == 0 ? null : string.Join(Environment.NewLine, reasons);
+    }
+
+    private static string? WhyNot(EndPoint endPoint)
+    {
+        try
+        {
+            if (endPoint is UnixDomainSocketEndPoint)
+            {
+                return WhyNotSocket(endPoint.ToString()!, endPoint);
+            }
+
+            var ip = (IPEndPoint)endPoint;
+            var isAny = ip.Address.Equals(IPAddress.IPv6Any);
+            using var socket = isAny
+                ? new Socket(SocketType.Stream, ProtocolType.Tcp)
+                : new Socket(ip.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+            socket.Bind(isAny && !Socket.OSSupportsIPv6 ? new IPEndPoint(IPAddress.Any, ip.Port) : ip);
+            return null;
+        }
+        catch (SocketException e)
+        {
+            return (e.SocketErrorCode, endPoint) switch
+            {
+                (SocketError.AddressAlreadyInUse, IPEndPoint { Port: var port }) =>
+                    $"another program listens there, perhaps another ControlPlane; 'ss -ltnp sport = :{port}' names it. End it.",
+                (SocketError.AccessDenied, IPEndPoint) => "this account may not listen on so low a port. Let it (CAP_NET_BIND_SERVICE).",
+                (SocketError.AddressNotAvailable, IPEndPoint) => "this machine has no such address; 'ip address' lists those that it has.",
+                _ => e.Message + ".",
+            };
+        }
+    }
+
+    private static string? WhyNotSocket(string path, EndPoint endPoint)
+    {
+        RemoveAbandoned(path);
+        if (File.Exists(path))
+        {
+            return new FileInfo(path).Length > 0
+                ? "this is a file and not a socket. Move it away."
+                : $"another program listens there, perhaps another ControlPlane; 'ss -lxp src {path}' names it. End it.";
+        }
+
+        if (!Directory.Exists(Path.GetDirectoryName(Path.GetFullPath(path))))
+        {
+            return "there is no such folder. Make it.";
+        }
+
+        using var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        socket.Bind(endPoint);
+        File.Delete(path);
+        return null;
+    }
+
     private static void Listen(KestrelServerOptions kestrel, EndPoint endPoint, Action<ListenOptions> configure)
     {
         switch (endPoint)

@@ -105,7 +105,7 @@ public sealed record StoredChanges(long Revision, IReadOnlyList<StoredDocument> 
 /// <param name="Author">Who writes: the name of the token, or of the local user.</param>
 /// <param name="Reason">Why, in the author's words; may be empty.</param>
 /// <param name="At">When.</param>
-/// <param name="TraceId">The W3C trace that the write belongs to; may be empty.</param>
+/// <param name="TraceId">Id of the W3C trace that the write belongs to, 32 hexadecimal digits; may be empty.</param>
 /// <param name="Notes">What else the revision is to record, for example a bypassed check; may be empty.</param>
 /// <param name="Writes">Documents to create or replace (their Revision is assigned by the store).</param>
 /// <param name="Deletes">Objects to delete.</param>

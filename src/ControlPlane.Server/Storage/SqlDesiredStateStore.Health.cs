@@ -110,7 +110,7 @@ internal abstract partial class SqlDesiredStateStore : IHealthStore
         return pruned;
     }
 
-    /// <summary>A server that began with its last-good file has not migrated yet, and the desired state alone does without what is new.</summary>
+    /// <summary>Migrates where that has not been done since the database was last away: a server that began with its last-good file has not yet.</summary>
     protected async Task EnsureMigratedAsync(CancellationToken cancellationToken)
     {
         if (!_isMigrated)

@@ -363,6 +363,7 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
             {
                 await TranslateAsync(async () =>
                 {
+                    await EnsureMigratedAsync(cancellationToken);
                     await ListenAsync(
                         revision =>
                         {
@@ -380,8 +381,11 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
                     return true;
                 });
             }
-            catch (StoreUnavailableException e)
+            catch (Exception e) when (e is StoreUnavailableException or DbException)
             {
+                // What answers next can be another database: one that came late, or was made anew.
+                _isMigrated = false;
+                _isReachable = false;
                 if (delay == FirstReconnectDelay)
                 {
                     LogLost(Logger, e.Message);

@@ -18,8 +18,8 @@ internal static class LoggingExtensions
 {
     /// <summary>Replaces whatever logs to the console.</summary>
     /// <param name="logging">The server's logging.</param>
-    /// <param name="format">How lines look; null decides by whether standard output is a terminal.</param>
-    public static ILoggingBuilder AddConsoleLog(this ILoggingBuilder logging, LogFormat? format)
+    /// <param name="format">How lines look.</param>
+    public static ILoggingBuilder AddConsoleLog(this ILoggingBuilder logging, LogFormat format)
     {
         logging.ClearProviders();
 
@@ -31,7 +31,7 @@ internal static class LoggingExtensions
         logging.AddFilter("Grpc", LogLevel.Warning);
         logging.AddFilter("Npgsql", LogLevel.Warning);
 
-        return (format ?? (Console.IsOutputRedirected ? LogFormat.Json : LogFormat.Text)) switch
+        return format switch
         {
             LogFormat.Json => logging.AddJsonConsole(json =>
             {

@@ -93,10 +93,10 @@ internal static class TelemetryExtensions
 
     // Streams of proxies last for hours, and probes come every few seconds: neither makes a span worth having.
     private static bool IsTraced(PathString path) =>
-        !path.StartsWithSegments(MetricsPath)
-        && !path.StartsWithSegments("/livez")
-        && !path.StartsWithSegments("/readyz")
-        && !path.StartsWithSegments("/startupz")
+        !path.StartsWithSegments(MetricsPath, StringComparison.Ordinal)
+        && !path.StartsWithSegments("/livez", StringComparison.Ordinal)
+        && !path.StartsWithSegments("/readyz", StringComparison.Ordinal)
+        && !path.StartsWithSegments("/startupz", StringComparison.Ordinal)
         && !(path.Value ?? "").StartsWith("/envoy.", StringComparison.Ordinal)
         && !(path.Value ?? "").StartsWith("/grpc.", StringComparison.Ordinal);
 }

@@ -15,12 +15,8 @@ internal static class Tracing
     /// <summary>Starts spans; <see cref="ActivitySource.StartActivity(string, ActivityKind)"/> gives null while nobody listens.</summary>
     public static readonly ActivitySource Source = new(SourceName);
 
-    /// <summary>The span that the caller is in, as a W3C <c>traceparent</c> to be kept with a revision; empty if there is none.</summary>
-    public static string Current => Activity.Current is { IdFormat: ActivityIdFormat.W3C, Id: { } id } ? id : "";
-
-    /// <summary>The span that a kept <c>traceparent</c> names; default if it names none.</summary>
-    public static ActivityContext Parse(string traceParent) =>
-        ActivityContext.TryParse(traceParent, traceState: null, isRemote: true, out var context) ? context : default;
+    /// <summary>The W3C id of the trace that the caller is in, 32 hexadecimal digits, to be kept with a revision; empty if there is none.</summary>
+    public static string CurrentId => Activity.Current is { IdFormat: ActivityIdFormat.W3C, TraceId: var id } ? id.ToHexString() : "";
 
     /// <summary>Starts the span of a change that somebody asked for. It is the parent of all that comes of the change.</summary>
     /// <param name="objects">How many objects the change is about.</param>

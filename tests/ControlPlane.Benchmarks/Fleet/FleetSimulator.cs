@@ -19,6 +19,7 @@ internal static class FleetSimulator
     /// <summary>What the command line says.</summary>
     /// <param name="Address">The ADS server.</param>
     /// <param name="Streams">Simulated proxies.</param>
+    /// <param name="Stalled">Further ones, that ask for all clusters and never read.</param>
     /// <param name="Clusters">Clusters that exist.</param>
     /// <param name="Subscribe">Assignments that each proxy asks for; 0 for all.</param>
     /// <param name="Pid">The server's process, for CPU and memory.</param>
@@ -31,6 +32,7 @@ internal static class FleetSimulator
     private sealed record Settings(
         string Address,
         int Streams,
+        int Stalled,
         int Clusters,
         int Subscribe,
         int? Pid,
@@ -50,6 +52,7 @@ internal static class FleetSimulator
         var settings = new Settings(
             given.GetValueOrDefault("--address", "127.0.0.1:18000"),
             Number("--streams", 1000),
+            Number("--stalled", 0),
             Number("--clusters", 1000),
             Number("--subscribe", 20),
             given.ContainsKey("--pid") ? Number("--pid", 0) : null,
@@ -74,6 +77,11 @@ internal static class FleetSimulator
 
         public async Task AllAsync()
         {
+            var stalled = Enumerable
+                .Range(0, settings.Stalled)
+                .Select(i => new SimulatedProxy($"stalled-{i}", []) { Stalls = true })
+                .ToArray();
+            await Task.WhenAll(stalled.Select(p => p.ConnectAsync(_host, _port, CancellationToken.None)));
             var before = _server.ResidentKiB;
             var proxies = Enumerable.Range(0, settings.Streams).Select(Proxy).ToArray();
             await MeasureAsync("sync", () => ConnectAsync(proxies), _ => $"{proxies.Sum(p => p.ResourcesReceived)} resources");
@@ -98,6 +106,10 @@ internal static class FleetSimulator
 
             var again = proxies.Select((p, i) => Resume(p, i)).ToArray();
             await MeasureAsync("reconnect", () => ReconnectAsync(again), _ => $"{again.Sum(p => p.ResourcesReceived)} resources");
+            foreach (var proxy in stalled)
+            {
+                proxy.Dispose();
+            }
         }
 
         private async Task MeasureAsync(string phase, Func<Task> run, Func<double, string> more)

@@ -48,6 +48,9 @@ internal sealed class SimulatedProxy(string id, IReadOnlyCollection<string> assi
 
     public int Responses { get; private set; }
 
+    /// <summary>It asks and never reads: what it is sent ends at HTTP/2's first window of 64 KiB.</summary>
+    public bool Stalls { get; init; }
+
     /// <summary>Faults when the connection ends.</summary>
     public Task Ended => _ended.Task;
 
@@ -60,15 +63,22 @@ internal sealed class SimulatedProxy(string id, IReadOnlyCollection<string> assi
         Span<byte> setting = stackalloc byte[6];
         BinaryPrimitives.WriteUInt16BigEndian(setting, 4); // SETTINGS_INITIAL_WINDOW_SIZE
         BinaryPrimitives.WriteInt32BigEndian(setting[2..], LargestWindow);
-        Frame(output, Settings, flags: 0, stream: 0, setting);
+        Frame(output, Settings, flags: 0, stream: 0, Stalls ? [] : setting);
         Span<byte> window = stackalloc byte[4];
         BinaryPrimitives.WriteInt32BigEndian(window, LargestWindow - 65_535);
-        Frame(output, WindowUpdate, flags: 0, stream: 0, window);
+        if (!Stalls)
+        {
+            Frame(output, WindowUpdate, flags: 0, stream: 0, window);
+        }
+
         Frame(output, Headers, flags: 0x4, stream: 1, RequestHeaders($"{host}:{port}"));
         Send(output, First(ResourceType.Cluster, [], Clusters));
         Send(output, First(ResourceType.Endpoints, assignments, Assignments));
         await _socket.SendAsync(output.WrittenMemory, cancellationToken);
-        _ = ReadAsync();
+        if (!Stalls)
+        {
+            _ = ReadAsync();
+        }
     }
 
     public void Dispose() => _socket.Dispose();

@@ -49,12 +49,40 @@ public sealed class MessagePipelineTests
     [InlineData("""{"cluster_type": {"name": "x"}}""", "/spec/envoy/cluster_type")]
     [InlineData("""{"eds_cluster_config": null}""", "/spec/envoy/eds_cluster_config")]
     [InlineData("""{"edsClusterConfig": {"serviceName": "x"}}""", "/spec/envoy/edsClusterConfig")]
+    [InlineData("""{"loadAssignment": {"clusterName": "x"}}""", "/spec/envoy/loadAssignment")]
+    [InlineData("""{"load_assignment": {"endpoints": []}}""", "/spec/envoy/load_assignment")]
     public void What_the_control_plane_owns_cannot_be_overlaid(string overlay, string pointer)
     {
         var (compiled, problems) = Complete(Eds(), overlay);
         Assert.Null(compiled);
         var problem = Assert.Single(problems);
         Assert.Equal((pointer, "owned-field"), (problem.Pointer, problem.Code));
+    }
+
+    [Theory]
+    [InlineData("shop", "{}", null)]
+    [InlineData("shop.v2.eu", "{}", "/metadata/name")]
+    [InlineData("shop.v2.eu", """{"altStatName": "shop-v2-eu"}""", null)]
+    public void A_name_that_Envoys_statistics_cut_at_its_dot_is_warned_of_unless_they_have_another(
+        string name,
+        string overlay,
+        string? pointer
+    )
+    {
+        var cluster = Eds();
+        cluster.Name = name;
+        var (compiled, problems) = Complete(cluster, overlay);
+        Assert.NotNull(compiled);
+        if (pointer is null)
+        {
+            Assert.Empty(problems);
+            return;
+        }
+
+        var problem = Assert.Single(problems);
+        Assert.Equal((pointer, "dotted-name", ProblemSeverity.Warning), (problem.Pointer, problem.Code, problem.Severity));
+        Assert.Contains("says 'shop'", problem.Message, StringComparison.Ordinal);
+        Assert.Contains("'shop-v2-eu'", problem.Message, StringComparison.Ordinal);
     }
 
     [Fact]

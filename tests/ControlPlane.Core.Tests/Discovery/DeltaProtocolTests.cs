@@ -265,7 +265,6 @@ public sealed class DeltaProtocolTests
 
     [Fact]
     [Trait("Rule", "D-27")]
-    [Trait("Rule", "V-14")]
     public void D27_identical_content_pushes_nothing()
     {
         _xds.With("CDS:a=1 EDS:a=1").Ask(Cluster);

@@ -111,6 +111,152 @@ public sealed class OrderAndRefusalTests
         Assert.Equal("", xds.Ack(Listener));
     }
 
+    private const string LateRing = "Error adding/updating cluster(s) late: ring hash: minimum_ring_size (2000) > maximum_ring_size (1000)";
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_a_cluster_that_fails_late_unforeseen_is_found_by_putting_back_what_is_not_answered()
+    {
+        var xds = Envoy("CDS:a=1>a EDS:a=1 LDS:l=1>r RDS:r=1>a");
+        Assert.Equal("CDS{b=1,c=1,late=1}", xds.Change("CDS:b=1>b CDS:late=1>late CDS:c=1 EDS:b=1 EDS:late=1 RDS:r=2>c"));
+        var refused = xds.Last(Cluster);
+        // Envoy asks for the endpoints of what it made, and answers CDS no more.
+        Assert.Equal("EDS{b=1}", xds.Ask(Endpoints, "b"));
+        Assert.Equal("", xds.Ack(Endpoints));
+        Assert.Equal("CDS{d=1}", xds.Change("CDS:d=1"));
+        var later = xds.Last(Cluster);
+        Assert.Equal("", xds.Wait(15.9));
+        Assert.Equal("CDS{}-{c,d,late}", xds.Wait(0.2));
+        var putBack = xds.Last(Cluster);
+        Assert.Equal("CDS{b=1,c=1} EDS{b=1}", xds.Nack(Cluster, LateRing, refused));
+        Assert.Equal(["late"], xds.LastAnswer.Names);
+        Assert.Equal("CDS{d=1}", xds.Ack(Cluster, later));
+        Assert.Equal("", xds.Ack(Cluster, putBack));
+        // The route that waits for one of them did not go out meanwhile.
+        Assert.Equal("RDS{r=2}", xds.AckEach(Cluster));
+        Assert.Equal("late", Assert.Single(xds.Session.Status().Single(status => status.Type == Cluster).Refusals).Name);
+        Assert.Equal("", xds.Wait(1000));
+        Assert.Equal("CDS{late=2}", xds.Change("CDS:late=2>late"));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_so_it_is_in_state_of_the_world_where_one_answer_says_both()
+    {
+        var xds = Envoy(XdsProtocol.Sotw, "CDS:a=1 CDS:m=1 EDS:a=1");
+        Assert.Equal("CDS{a=1,b=1,late=1,m=2}", xds.Change("CDS:b=1 CDS:late=1 CDS:m=2"));
+        Assert.Equal("CDS{a=1,m=1}", xds.Wait(16.1));
+        var answer = xds.Ask(Cluster, nonce: xds.Nonce(Cluster), version: SessionDriver.Version(xds.Last(Cluster)), error: LateRing);
+        Assert.Equal("CDS{a=1,b=1,m=2}", answer);
+        // The words may be about what it was before: it is heard once more.
+        Assert.Equal("CDS{a=1,b=1,late=1,m=2}", xds.Ack(Cluster));
+        Assert.Equal("CDS{a=1,b=1,m=2}", xds.Nack(Cluster, LateRing));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal("late", Assert.Single(xds.Session.Status().Single(status => status.Type == Cluster).Refusals).Name);
+        Assert.Equal("", xds.Wait(1000));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_where_the_refusal_is_lost_each_of_what_was_put_back_is_tried_alone()
+    {
+        var xds = Envoy(XdsProtocol.Sotw, "CDS:a=1 EDS:a=1");
+        xds.Change("CDS:b=1 CDS:late=1");
+        Assert.Equal("CDS{a=1}", xds.Wait(16.1));
+        Assert.Equal("CDS{a=1,b=1}", xds.Ack(Cluster));
+        Assert.Equal("CDS{a=1,b=1,late=1}", xds.Ack(Cluster));
+        Assert.Equal("CDS{a=1,b=1}", xds.Nack(Cluster, LateRing));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal("late", Assert.Single(xds.Session.Status().Single(status => status.Type == Cluster).Refusals).Name);
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_clusters_that_are_only_slow_are_put_back_once_and_one_that_is_alone_never()
+    {
+        var xds = Envoy("CDS:a=1 EDS:a=1");
+        xds.Change("CDS:dns=1 CDS:slow=1");
+        var first = xds.Last(Cluster);
+        Assert.Equal("CDS{}-{dns,slow}", xds.Wait(16.1));
+        var putBack = xds.Last(Cluster);
+        Assert.Equal("CDS{dns=1,slow=1}", xds.Ack(Cluster, first));
+        Assert.Equal("", xds.Ack(Cluster, putBack));
+        Assert.Equal("", xds.Wait(1000));
+        Assert.Equal("", xds.Ack(Cluster));
+        Assert.Equal("CDS{alone=1}", xds.Change("CDS:alone=1"));
+        Assert.Equal("", xds.Wait(1000));
+        Assert.Null(xds.Session.Deadline);
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_what_a_client_holds_from_an_earlier_stream_is_not_put_back()
+    {
+        var xds = SessionDriver.Delta().With("CDS:a=2 CDS:b=2 CDS:new=1 CDS:newer=1");
+        Assert.Equal("CDS{a=2,b=2,new=1,newer=1}", xds.Ask(Cluster, holds: "a=1 b=1"));
+        Assert.Equal("CDS{}-{new,newer}", xds.Wait(16.1));
+    }
+
+    private const string CannotBind = "Error adding/updating listener(s) m: cannot bind '127.0.0.1:1': Address already in use\n";
+
+    [Theory]
+    [InlineData(XdsProtocol.Delta)]
+    [InlineData(XdsProtocol.Sotw)]
+    public void A_listener_that_could_not_be_bound_is_tried_again_after_5_s_and_then_after_twice_as_long_up_to_a_minute(
+        XdsProtocol protocol
+    )
+    {
+        var delta = protocol == XdsProtocol.Delta;
+        var xds = Envoy(protocol, "LDS:l=1");
+        xds.Change("LDS:m=1");
+        foreach (var seconds in (double[])[5, 10, 20, 40, 60, 60])
+        {
+            xds.Nack(Listener, CannotBind);
+            xds.AckAll();
+            Assert.Equal("m", Assert.Single(xds.Session.Status().Single(status => status.Type == Listener).Refusals).Name);
+            Assert.Equal(xds.Now + TimeSpan.FromSeconds(seconds), xds.Session.Deadline);
+            Assert.Equal("", xds.Wait(seconds - 0.1));
+            Assert.Equal(delta ? "LDS{m=1}" : "LDS{l=1,m=1}", xds.Wait(0.2));
+        }
+
+        Assert.Equal("", xds.Ack(Listener));
+        Assert.Null(xds.Session.Deadline);
+        Assert.Equal("", xds.Wait(1000));
+    }
+
+    [Theory]
+    [InlineData("Error adding/updating listener(s) m: 'm' has duplicate address '0.0.0.0:1' as existing listener", "")]
+    [InlineData("Error adding/updating listener(s) m: cannot bind '127.0.0.1:1': Permission denied", "")]
+    [InlineData(CannotBind, "LDS:m")]
+    [InlineData(CannotBind, "LDS:m=2")]
+    public void A_refused_listener_is_not_tried_again_for_another_reason_nor_once_it_is_gone_or_corrected(string text, string change)
+    {
+        var xds = Envoy("LDS:l=1");
+        xds.Change("LDS:m=1");
+        xds.Nack(Listener, text);
+        xds.AckAll();
+        xds.Change(change);
+        xds.AckAll();
+        Assert.Equal("", xds.Wait(1000));
+        Assert.Null(xds.Session.Deadline);
+    }
+
+    [Fact]
+    public void A_corrected_listener_that_cannot_be_bound_either_is_tried_again_as_soon_as_a_new_one()
+    {
+        var xds = Envoy("LDS:l=1");
+        xds.Change("LDS:m=1");
+        xds.Nack(Listener, CannotBind);
+        xds.AckAll();
+        xds.Wait(5.1);
+        xds.Nack(Listener, CannotBind);
+        xds.AckAll();
+        xds.Change("LDS:m=2");
+        xds.Nack(Listener, CannotBind);
+        xds.AckAll();
+        Assert.Equal("LDS{m=2}", xds.Wait(5.1));
+    }
+
     [Fact]
     public void A_listener_that_was_refused_while_its_secret_was_bad_is_sent_again_after_the_secret_was_corrected()
     {
@@ -420,7 +566,7 @@ public sealed class OrderAndRefusalTests
     public void P06_CDS_unanswered_for_a_second_while_other_types_answer_is_warming_and_says_what_is_missing()
     {
         var xds = Envoy("CDS:a=1 EDS:a=1 LDS:l=1 RDS:r=1");
-        xds.Change("CDS:b=1 CDS:c=1 EDS:c=1 RDS:r=2");
+        xds.Change("CDS:b=1>b CDS:c=1>c CDS:static=1 EDS:c=1 RDS:r=2");
         var since = xds.Now;
         xds.Ask(Endpoints, "c");
         xds.Wait(0.9);
@@ -433,7 +579,7 @@ public sealed class OrderAndRefusalTests
         Assert.False(warming.SuspectedFailure);
         xds.Wait(16);
         Assert.True(xds.Session.WarmingAt(xds.Now)!.SuspectedFailure);
-        xds.Ack(Cluster);
+        xds.AckEach(Cluster);
         Assert.Null(xds.Session.WarmingAt(xds.Now));
     }
 

@@ -237,6 +237,18 @@ internal sealed class SessionDriver(XdsProtocol protocol)
         return string.Join(' ', all.Where(text => text.Length > 0));
     }
 
+    /// <summary>Acknowledges every response of a type that was not answered yet, in order, as a client of a Delta stream does, and what comes of it.</summary>
+    public string AckEach(ResourceType type)
+    {
+        var all = new List<string>();
+        while (Responses.Find(response => response.Type == type && _acked.Add(response)) is { } response)
+        {
+            all.Add(Ack(type, response));
+        }
+
+        return string.Join(' ', all.Where(text => text.Length > 0));
+    }
+
     private readonly HashSet<ServerResponse> _acked = [];
 
     public string Nack(ResourceType type, string error = "it is bad", ServerResponse? response = null, string? names = null)

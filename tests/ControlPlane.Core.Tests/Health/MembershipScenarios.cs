@@ -276,6 +276,26 @@ public sealed class MembershipScenarios
         Assert.True(s.Published().IsEqual());
         Assert.Equal(HealthRule.NeverPassed, s.Explain("e0").Rule);
         Assert.Contains("although nobody has passed it yet", s.Explain("e0").Sentence, StringComparison.Ordinal);
+        Assert.Contains(s.Incidents, i => i.Incident is { Kind: IncidentKind.MassFreeze, IsOn: true });
+    }
+
+    [Theory, InlineData(1), InlineData(2), InlineData(3)]
+    public void A_new_upstream_whose_endpoints_pass_is_published_whole_from_the_beginning_and_is_no_incident(int seed)
+    {
+        var s = new Simulation(
+            seed,
+            new()
+            {
+                Endpoints = 3,
+                Cold = true,
+                Rate = 20,
+            }
+        );
+        s.Run(60);
+
+        s.When(0, p => p.Length == 3 && p.IsEqual()).ShouldBeWithin(OrderBound);
+        Assert.All(s.Registry.Keys, e => Assert.Equal(HealthState.Up, s.Explain(e).State));
+        Assert.Empty(s.Incidents);
     }
 
     [Theory, InlineData(1), InlineData(2), InlineData(3)]

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using ControlPlane.AdminClient;
 using ControlPlane.Resources;
@@ -35,16 +36,19 @@ internal sealed class Edge : IAsyncDisposable
         EnvoyRelease release = EnvoyRelease.Current,
         int backends = 3,
         string bootstrap = "edge.yaml",
-        string? nodeId = null
+        string? nodeId = null,
+        string zone = "a"
     )
     {
         var edge = new Edge(new EnvoyFixture(release));
         for (var i = 0; i < backends; i++)
         {
-            edge._backends.Add(await TestBackend.StartAsync($"backend-{i}"));
+            // A port that nobody takes by chance when the backend stops.
+            edge._backends.Add(await TestBackend.StartAsync($"backend-{i}", port: FreePort.Next()));
         }
 
-        await edge.Envoy.StartAsync(Bootstrap(bootstrap), new Dictionary<int, int> { [18000] = xdsPort }, nodeId);
+        var text = Bootstrap(bootstrap).Replace("zone: a", $"zone: {zone}", StringComparison.Ordinal);
+        await edge.Envoy.StartAsync(text, new Dictionary<int, int> { [18000] = xdsPort }, nodeId);
         return edge;
     }
 
@@ -52,9 +56,13 @@ internal sealed class Edge : IAsyncDisposable
     public static string Bootstrap(string name, [CallerFilePath] string here = "") =>
         File.ReadAllText(Path.Combine(Path.GetDirectoryName(here)!, "../../../envoy", name));
 
-    public async Task<TestBackend> AddBackendAsync()
+    /// <summary>The text of a manifest in <c>docs/examples</c>.</summary>
+    public static string Example(string name, [CallerFilePath] string here = "") =>
+        File.ReadAllText(Path.Combine(Path.GetDirectoryName(here)!, "../../../docs/examples", name));
+
+    public async Task<TestBackend> AddBackendAsync(X509Certificate2? certificate = null)
     {
-        var backend = await TestBackend.StartAsync($"backend-{_backends.Count}");
+        var backend = await TestBackend.StartAsync($"backend-{_backends.Count}", certificate: certificate, port: FreePort.Next());
         _backends.Add(backend);
         return backend;
     }

@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using ControlPlane.AdminClient;
+using ControlPlane.Core.Discovery;
 using ControlPlane.Resources;
 using ControlPlane.TestKit;
 
@@ -80,6 +81,35 @@ public sealed class RefusedCompanyTests
             token => edge.Http.GetStringAsync(new Uri($"http://127.0.0.1:{port}/"), token),
             text => text == "raw second",
             TimeSpan.FromSeconds(5)
+        );
+    }
+
+    [Theory]
+    [InlineData(EnvoyRelease.Current)]
+    [InlineData(EnvoyRelease.Oldest)]
+    public async Task A_listener_whose_port_another_process_had_works_soon_after_that_gives_it_up(EnvoyRelease release)
+    {
+        await using var server = await ControlPlaneHost.StartAsync();
+        await using var edge = await Edge.StartAsync(server.Xds.Port, release, backends: 0);
+        using var other = new TcpListener(IPAddress.Loopback, 0);
+        other.Start();
+        var port = ((IPEndPoint)other.LocalEndpoint).Port;
+        await server.Client.PutAsync(Edge.Key(ResourceKind.EnvoyResource, "second"), RawListener("second", port));
+        await ExpectRefusalAsync(server, "second", "Address already in use");
+
+        other.Stop();
+
+        await Eventually.Get(
+            "the second listener",
+            token => edge.Http.GetStringAsync(new Uri($"http://127.0.0.1:{port}/"), token),
+            text => text == "raw second",
+            DiscoverySession.FirstBindRetry + TimeSpan.FromSeconds(3)
+        );
+        Assert.Equal(1, await edge.Envoy.StatAsync("listener_manager.lds.update_rejected"));
+        await Eventually.True(
+            "the node to have all",
+            async _ => (await server.Client.NodesAsync()).Items.Single().State == "synced",
+            TimeSpan.FromSeconds(2)
         );
     }
 

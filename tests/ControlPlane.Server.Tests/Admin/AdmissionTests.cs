@@ -1,7 +1,9 @@
 using System.Text.Json.Nodes;
 using ControlPlane.AdminClient;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
+using ControlPlane.TestKit;
 
 namespace ControlPlane.Server.Tests.Admin;
 
@@ -167,6 +169,91 @@ public sealed class AdmissionTests(AdminFixture api) : IClassFixture<AdminFixtur
         var apart = await api.PutAsync("/api/v1/envoyresources/meet-3", RawListener("meet-3", "127.0.0.1", port, "[\"meet-core\"]"));
         Is(201, apart);
         Assert.Null(apart.Json["warnings"]);
+    }
+
+    [Fact]
+    public async Task A_group_does_not_come_to_hold_a_proxy_that_would_get_two_listeners_of_one_address()
+    {
+        await GivenRawTargetAsync();
+        var port = NextPort();
+        await GivenAsync("nodegroups/grow-a", Group("\"ids\": [\"grow-a-*\"]"));
+        await GivenAsync("nodegroups/grow-b", Group("\"ids\": [\"grow-b-*\"]"));
+        await GivenAsync("envoyresources/grow-a", RawListener("grow-a", "127.0.0.1", port, "[\"grow-a\"]"));
+        await GivenAsync("envoyresources/grow-b", RawListener("grow-b", "127.0.0.1", port, "[\"grow-b\"]"));
+        const string Both = """{"spec": {"selectors": [{"ids": ["grow-*"]}]}}""";
+
+        // As far as anyone knows there is no such proxy.
+        var possible = await api.PutAsync("/api/v1/nodegroups/grow-a?dryRun=true", Both);
+        Is(200, possible);
+        var warning = Assert.Single(possible.Json["warnings"]!.AsArray())!;
+        Assert.Equal(("address-taken", "/spec/selectors"), ((string?)warning["code"], (string?)warning["pointer"]));
+
+        using var client = new XdsClient(api.Host.Xds.ToString());
+        using var stream = client.OpenDelta("grow-b-1");
+        await stream.AskAsync(ResourceType.Cluster.TypeUrl);
+        await stream.ExpectResponseAsync(ResourceType.Cluster.TypeUrl);
+        var fault = Single(await api.PutAsync("/api/v1/nodegroups/grow-a", Both), 409, "address-taken");
+        Assert.Equal("/spec/selectors", fault.Pointer);
+        Assert.Contains("the proxy 'grow-b-1' gets both", fault.Message, StringComparison.Ordinal);
+        Assert.Contains("EnvoyResource/grow-a and EnvoyResource/grow-b both listen on", fault.Message, StringComparison.Ordinal);
+
+        // Another change of the group is nobody's business.
+        var other = await api.PutAsync("/api/v1/nodegroups/grow-a", Group("\"ids\": [\"grow-a-*\", \"grow-c-*\"]"));
+        Is(200, other);
+        Assert.Null(other.Json["warnings"]);
+    }
+
+    public static TheoryData<string, string> Doubtful =>
+        new()
+        {
+            { "routetables", """{"spec": {"virtualHosts": []}}""" },
+            {
+                "routetables",
+                """{"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": []}, {"name": "a", "domains": ["b.test"], "routes": []}]}}"""
+            },
+            {
+                "routetables",
+                """
+                    {"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": [
+                      {"match": {"regex": "(a{1,100}){1,10}"}, "upstream": "raw-target", "retry": {"on": ["5xx", "sometimes"]}},
+                      {"match": {"regex": "(b{1,100}){1,10}"}, "upstream": "raw-target", "retry": {"on": ["never", "sometimes"]}}]}]}}
+                    """
+            },
+            { "upstreams", """{"spec": {"endpoints": {"source": "static", "static": []}}}""" },
+            {
+                "upstreams",
+                """{"spec": {"endpoints": {"source": "static", "static": [{"address": "10.0.0.1", "port": 80, "priority": 0}, {"address": "10.0.0.2", "port": 80, "priority": 2}]}}}"""
+            },
+        };
+
+    [Theory]
+    [MemberData(nameof(Doubtful))]
+    public async Task Each_doubt_is_told_once_where_it_is(string collection, string body)
+    {
+        await GivenRawTargetAsync();
+        var answer = await api.PutAsync($"/api/v1/{collection}/doubt?dryRun=true", body);
+        Is(200, answer);
+        var warnings = answer.Json["warnings"]!.AsArray().Select(w => (Pointer: (string?)w!["pointer"], Code: (string?)w["code"])).ToList();
+        Assert.NotEmpty(warnings);
+        Assert.Equal(warnings.Distinct(), warnings);
+        Assert.DoesNotContain("/spec", warnings.Select(w => w.Pointer));
+    }
+
+    [Fact]
+    public async Task A_doubt_about_a_route_table_is_not_told_again_at_the_listener_that_holds_it()
+    {
+        await GivenRawTargetAsync();
+        const string Table =
+            """{"spec": {"virtualHosts": [{"name": "a", "domains": ["a.test"], "routes": [{"match": {"path": "/"}, "upstream": "raw-target", "retry": {"on": ["CONDITION"]}}]}]}}""";
+        await GivenAsync("routetables/told", Table.Replace("CONDITION", "sometimes", StringComparison.Ordinal));
+        var listener = Listener(NextPort(), "told")
+            .Replace("\"routeTable\"", "\"inlineRouteTable\": true, \"routeTable\"", StringComparison.Ordinal);
+        var written = await api.PutAsync("/api/v1/listeners/told", listener);
+        Is(201, written);
+        Assert.Null(written.Json["warnings"]);
+
+        var changed = await api.PutAsync("/api/v1/routetables/told", Table.Replace("CONDITION", "never", StringComparison.Ordinal));
+        Assert.Equal("unknown-retry-condition", (string?)Assert.Single(changed.Json["warnings"]!.AsArray())!["code"]);
     }
 
     [Fact]

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using ControlPlane.AdminClient;
 using ControlPlane.Resources;
@@ -176,6 +177,22 @@ public sealed class ChangesTests : IAsyncLifetime
 
     private async Task<string?> DigestOfDrainAsync() =>
         (await _api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/cart/endpoints/a:drain", """{"reason": "x"}""")).Problem.Digest;
+
+    [Fact]
+    public async Task A_revision_names_the_trace_of_its_write()
+    {
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == "Microsoft.AspNetCore",
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
+        };
+        ActivitySource.AddActivityListener(listener);
+        var trace = ActivityTraceId.CreateRandom().ToHexString();
+
+        await _api.PutAsync("/api/v1/upstreams/cart", Bodies.Upstream(), ("traceparent", $"00-{trace}-00f067aa0ba902b7-01"));
+
+        Assert.Equal(trace, (await _api.Client.RevisionAsync(1)).TraceId);
+    }
 
     [Fact]
     public async Task Revisions_are_paged_compared_and_rolled_back_to()

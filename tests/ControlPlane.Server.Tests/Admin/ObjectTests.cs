@@ -464,7 +464,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
 
         Assert.Equal(201, answer.Status);
         Assert.Equal(
-            $$"""{"replica":"{{Environment.MachineName}}","acked":0,"nacked":[],"pending":[],"offline":[]}""",
+            $$"""{"replica":"{{Environment.MachineName}}","acked":0,"nacked":[],"pending":[],"offline":[],"unreachable":[]}""",
             answer.Json["propagation"]!.ToJsonString()
         );
     }

@@ -83,6 +83,47 @@ public sealed class PropagationTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Wait_acked_goes_on_after_a_refusal_until_all_of_the_write_is_decided()
+    {
+        using var client = new XdsClient(_api.Host.Xds.ToString());
+        using var stream = await ConnectAsync(client, "edge-1");
+
+        var writing = _api.Client.ApplyAsync(
+            string.Join(
+                "---\n",
+                ((string[])["one", "two"]).Select(name =>
+                    $"""
+                        apiVersion: controlplane/v1
+                        kind: Upstream
+                        metadata: {"{"}name: {name}{"}"}
+                        spec: {Bodies.Upstream()["{'spec': ".Length..^1]}
+
+                        """
+                )
+            ),
+            new WriteOptions { WaitAcked = TimeSpan.FromSeconds(60) }
+        );
+        // Words that blame nobody: each is tried alone, and refused.
+        for (var refused = 0; refused < 3; )
+        {
+            var response = await stream.ExpectResponseAsync(Cds);
+            if (response.Resources.Count > 0)
+            {
+                refused++;
+                await stream.NackAsync(response, "the moon is wrong");
+            }
+            else
+            {
+                await stream.AckAsync(response);
+            }
+        }
+
+        var propagation = (await writing).Propagation!;
+        Assert.Equal(["one", "two"], propagation.Nacked.Select(refusal => refusal.Resource));
+        Assert.Empty(propagation.Pending);
+    }
+
+    [Fact]
     public async Task A_node_says_what_it_is_and_has_and_is_remembered_when_it_goes()
     {
         await _api.PutAsync("/api/v1/nodegroups/edges", """{"spec": {"selectors": [{"ids": ["edge-*"]}]}}""");

@@ -14,6 +14,7 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace ControlPlane.Server.Tests.Discovery;
@@ -26,6 +27,7 @@ internal sealed class DiscoveryTestServer : IAsyncDisposable, IViewSource
     private Snapshot _all = Snapshot.Empty;
     private long _revision;
     private int _fences;
+    private Task _mayClose = Task.CompletedTask;
 
     public LogRecorder Log { get; } = new();
 
@@ -62,6 +64,8 @@ internal sealed class DiscoveryTestServer : IAsyncDisposable, IViewSource
             kestrel.Limits.ConfigureForDiscovery();
             kestrel.Listen(IPAddress.Loopback, 0, listen ?? (options => options.Protocols = HttpProtocols.Http2));
         });
+        // First, so that it is told last that the server stops: after the discovery services, and before Kestrel.
+        builder.Services.AddHostedService(_ => new ClosingGate(server));
         builder.Services.AddSingleton<IViewSource>(server);
         builder.Services.AddSingleton(time ?? TimeProvider.System);
         if (authorize is not null)
@@ -85,6 +89,22 @@ internal sealed class DiscoveryTestServer : IAsyncDisposable, IViewSource
         await server._app.StartAsync();
         server.Address = server._app.Urls.Single();
         return server;
+    }
+
+    /// <summary>Holds Kestrel's stop: a client that has not yet read how its stream ended would lose that with the connection.</summary>
+    private sealed class ClosingGate(DiscoveryTestServer server) : IHostedLifecycleService
+    {
+        public Task StoppingAsync(CancellationToken cancellationToken) => server._mayClose;
+
+        public Task StartingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 
     ViewKey IViewSource.ViewOf(NodeIdentity node) => new(View(node));
@@ -158,7 +178,12 @@ internal sealed class DiscoveryTestServer : IAsyncDisposable, IViewSource
         }
     }
 
-    public Task StopAsync() => _app.StopAsync();
+    /// <summary>Stops the server; connections are closed when a task has ended.</summary>
+    public Task StopAsync(Task mayClose)
+    {
+        _mayClose = mayClose;
+        return _app.StopAsync();
+    }
 
     public async ValueTask DisposeAsync() => await _app.DisposeAsync();
 }

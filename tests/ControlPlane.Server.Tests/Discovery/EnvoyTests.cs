@@ -2,6 +2,7 @@ using System.Globalization;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.TestKit;
+using Microsoft.Extensions.Time.Testing;
 using static ControlPlane.Core.Snapshots.ResourceType;
 
 namespace ControlPlane.Server.Tests.Discovery;
@@ -39,7 +40,70 @@ public sealed class EnvoyTests
         var identity = server.Nodes.Find("real")!.Identity;
         Assert.Equal("envoy", identity.UserAgent);
         Assert.NotEmpty(identity.UserAgentVersion);
-        Assert.True(identity.Extensions!.Contains("envoy.filters.http.router"));
+        Assert.Contains("envoy.filters.http.router", identity.Extensions!);
+    }
+
+    [Theory]
+    [InlineData("DELTA_GRPC", EnvoyRelease.Current)]
+    [InlineData("GRPC", EnvoyRelease.Current)]
+    [InlineData("DELTA_GRPC", EnvoyRelease.Oldest)]
+    [Trait("Rule", "O-08")]
+    public async Task O08_a_cluster_that_fails_late_and_that_no_check_foresaw_ends_up_refused_and_alone(
+        string apiType,
+        EnvoyRelease release
+    )
+    {
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var envoy = new EnvoyFixture(release);
+        await using var server = await DiscoveryTestServer.StartAsync(time: time);
+        await using var backend = await TestBackend.StartAsync("hello");
+        server.Publish(Resources.Cluster("a"), Resources.Endpoints("a", backend.Port));
+        await envoy.StartAsync(Bootstrap(apiType, server.Port), nodeId: "real");
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Endpoints, "a").State == DeliveryState.Acked);
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Cluster, "a").State == DeliveryState.Acked);
+        await envoy.ReadyAsync();
+
+        // One that is modified, one that is new and warms, one that is new and does not, and the one that fails.
+        server.Publish(
+            Resources.Cluster("a", "2"),
+            Resources.Cluster("b"),
+            Resources.Endpoints("b", backend.Port),
+            Static("c"),
+            Static("late", LateRing)
+        );
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Endpoints, "b").State == DeliveryState.Acked);
+        Assert.Equal(DeliveryState.Pending, server.Nodes.DeliveryOf("real", Cluster, "b").State);
+        time.Advance(DiscoverySession.GateLimit + TimeSpan.FromSeconds(1));
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Cluster, "late").State == DeliveryState.Nacked);
+        Assert.Contains("minimum_ring_size", server.Nodes.DeliveryOf("real", Cluster, "late").Refusal!.Text, StringComparison.Ordinal);
+        foreach (var name in (string[])["a", "b", "c"])
+        {
+            await server.UntilAsync(nodes => nodes.DeliveryOf("real", Cluster, name).State == DeliveryState.Acked);
+        }
+
+        server.Publish(Static("d"));
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Cluster, "d").State == DeliveryState.Acked);
+        server.Publish(Static("late"));
+        await server.UntilAsync(nodes => nodes.DeliveryOf("real", Cluster, "late").State == DeliveryState.Acked);
+        Assert.Equal(0, server.Nodes.Find("real")!.Streams[0].Subscriptions.Sum(subscription => subscription.Unanswered));
+    }
+
+    private static void LateRing(Envoy.Config.Cluster.V3.Cluster cluster)
+    {
+        cluster.LbPolicy = Envoy.Config.Cluster.V3.Cluster.Types.LbPolicy.RingHash;
+        cluster.RingHashLbConfig = new() { MinimumRingSize = 2000, MaximumRingSize = 1000 };
+    }
+
+    private static EncodedResource Static(string name, Action<Envoy.Config.Cluster.V3.Cluster>? change = null)
+    {
+        var cluster = new Envoy.Config.Cluster.V3.Cluster
+        {
+            Name = name,
+            Type = Envoy.Config.Cluster.V3.Cluster.Types.DiscoveryType.Static,
+            LoadAssignment = new() { ClusterName = name },
+        };
+        change?.Invoke(cluster);
+        return EncodedResource.Create(Cluster, name, cluster);
     }
 
     private static string Bootstrap(string apiType, int xdsPort) =>

@@ -33,7 +33,15 @@ public sealed class HealthKeeperTests : IAsyncLifetime
         _loggers = new LoggerFactory([_logs]);
         _app = ControlPlaneServer.Build(new ServerOptions { DataDir = _folder.FullName });
         var metrics = new HealthMetrics(_meters.Factory, new CurrentState(), _time);
-        _keeper = new HealthKeeper(_verdicts, metrics, _time, Leadership(), new ServerOptions(), _loggers.CreateLogger<HealthKeeper>());
+        _keeper = new HealthKeeper(
+            _verdicts,
+            metrics,
+            _time,
+            Leadership(),
+            new ServerOptions(),
+            FleetHealthPolicy.Default,
+            _loggers.CreateLogger<HealthKeeper>()
+        );
     }
 
     public async ValueTask InitializeAsync()
@@ -214,6 +222,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
             _time,
             Leadership(),
             new ServerOptions(),
+            FleetHealthPolicy.Default,
             _loggers.CreateLogger<HealthKeeper>()
         );
         keeper.Connect("prober", "");

@@ -55,6 +55,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task A_server_that_loses_the_database_alone_goes_on_deciding_since_the_others_still_hear_it()
     {
         var database = await postgres.CreateDatabaseAsync();

@@ -48,7 +48,7 @@ public sealed class CommandLineTests
         Assert.Contains("--admin-listn is not an option. Did you mean '--admin-listen'?", faults, StringComparison.Ordinal);
         Assert.Contains("--history-days '0' is not a whole number from 1 to 36500", faults, StringComparison.Ordinal);
         Assert.Contains("--xds-listen 'nowhere' is not an address to listen on", faults, StringComparison.Ordinal);
-        Assert.Contains("--store is not sqlite:PATH", faults, StringComparison.Ordinal);
+        Assert.Contains("--store is neither of the forms", faults, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -66,6 +66,23 @@ public sealed class CommandLineTests
     [Fact]
     public void The_password_in_a_wrong_store_is_not_repeated() =>
         Assert.DoesNotContain("hunter2", Faults("--store", "mysql://user:hunter2@db/x"), StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("sqlite:", "lacks the file's path")]
+    [InlineData("sqlite::memory:", "only in memory")]
+    [InlineData("postgres://u:hunter2@db:70000/cp", "HOST:PORT")]
+    [InlineData("postgres://u:hunter2@db/cp?sslmod=require", "'sslmod'")]
+    [InlineData("Host=db;Port=70000;Password=hunter2", "port 70000")]
+    [InlineData("Hots=db;Password=hunter2", "key that Npgsql does not know")]
+    public void What_is_wrong_with_a_store_is_said_and_where_it_was_given(string store, string what)
+    {
+        var flag = Faults("--store", store);
+        var variable = CommandLine.Parse([], name => name == "CONTROLPLANE_STORE" ? store : null);
+
+        Assert.Contains(what, flag, StringComparison.Ordinal);
+        Assert.DoesNotContain("hunter2", flag, StringComparison.Ordinal);
+        Assert.Equal("CONTROLPLANE_STORE: " + flag, Assert.Single(Assert.IsType<CommandLine.Faulty>(variable).Faults));
+    }
 
     [Theory]
     [InlineData("sqlite:/tmp/x.db")]

@@ -587,7 +587,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
             { "no JSON", lines => [.. lines[..3], "garbage", .. lines[4..]], "Line 4: not a JSON object" },
             {
                 "a newer version",
-                lines => [lines[0].Replace("\"version\":1", "\"version\":2"), .. lines[1..]],
+                lines => [lines[0].Replace("\"version\":1", "\"version\":2", StringComparison.Ordinal), .. lines[1..]],
                 "Line 1: the file is of version 2"
             },
             { "a missing end", lines => lines[..^1], "cut off after line" },
@@ -595,16 +595,20 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
             { "a missing line", lines => [.. lines[..^2], lines[^1]], "there should be" },
             {
                 "a changed manifest",
-                lines => [.. lines[..^2], lines[^2].Replace("\"n\":", "\"m\":"), lines[^1]],
+                lines => [.. lines[..^2], lines[^2].Replace("\"n\":", "\"m\":", StringComparison.Ordinal), lines[^1]],
                 "the checksum does not match"
             },
             { "a missing revision", lines => [.. lines[..3], .. lines[4..]], "Line 4: revision 4 cannot follow revision 2" },
             {
                 "an unknown kind",
-                lines => [.. lines[..^2], lines[^2].Replace("Upstream", "Downstream"), lines[^1]],
+                lines => [.. lines[..^2], lines[^2].Replace("Upstream", "Downstream", StringComparison.Ordinal), lines[^1]],
                 "no kind 'Downstream'"
             },
-            { "a missing member", lines => [.. lines[..^2], lines[^2].Replace("\"uid\"", "\"u\""), lines[^1]], "a member is missing" },
+            {
+                "a missing member",
+                lines => [.. lines[..^2], lines[^2].Replace("\"uid\"", "\"u\"", StringComparison.Ordinal), lines[^1]],
+                "a member is missing"
+            },
             { "a state twice", lines => [.. lines[..^1], lines[^2], lines[^1]], "occurs twice" },
             { "something after the end", lines => [.. lines, lines[1]], "something after the last line" },
         };

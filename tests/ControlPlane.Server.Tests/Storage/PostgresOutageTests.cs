@@ -97,6 +97,23 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
     }
 
     [Fact]
+    public async Task The_watch_makes_the_tables_of_a_database_that_has_none_and_of_one_that_is_made_anew()
+    {
+        var database = await _server.CreateDatabaseAsync();
+        await using var store = PostgresDesiredStateStoreTests.Open(database);
+        await using var watch = store.WatchAsync(Cancellation).GetAsyncEnumerator(Cancellation);
+
+        Assert.Equal(0, await NextAsync(watch));
+        Assert.NotNull(await store.CommitAsync(Batch(0), Cancellation));
+        Assert.Equal(1, await NextAsync(watch));
+
+        await _server.EmptyDatabaseAsync(database);
+
+        Assert.Equal(0, await NextAsync(watch));
+        Assert.NotNull(await store.CommitAsync(Batch(0), Cancellation));
+    }
+
+    [Fact]
     public async Task A_read_only_database_takes_no_writes_and_is_read()
     {
         await WriteAsync(0);
@@ -180,15 +197,14 @@ public sealed class PostgresOutageTests(PostgresFixture postgres) : IClassFixtur
         await using var store = PostgresDesiredStateStoreTests.Open(proxy.ConnectionString);
         await store.LoadAsync(Cancellation);
 
-        proxy.CutBeforeReply("INSERT INTO revisions");
-        var write = store.CommitAsync(Batch(0), Cancellation);
-        await proxy.Tripped.WaitAsync(Cancellation);
-        proxy.Refuse();
+        proxy.CutBeforeReply("INSERT INTO revisions", isLast: true);
 
-        Assert.True((await UnavailableAsync(() => write)).IsOutcomeUnknown);
+        Assert.True((await UnavailableAsync(() => store.CommitAsync(Batch(0), Cancellation))).IsOutcomeUnknown);
+        await proxy.Tripped.WaitAsync(Cancellation);
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task A_database_that_does_not_answer_keeps_no_caller_waiting()
     {
         await using var proxy = new PostgresProxy(_database);

@@ -49,7 +49,10 @@ internal sealed class PostgresProxy : IAsyncDisposable
     public void CutBeforeRequest(string text) => _fault = new Fault(FaultKind.CutBeforeRequest, System.Text.Encoding.UTF8.GetBytes(text));
 
     /// <summary>The next request that contains a text reaches the server, which carries it out; the answer breaks the connection.</summary>
-    public void CutBeforeReply(string text) => _fault = new Fault(FaultKind.CutBeforeReply, System.Text.Encoding.UTF8.GetBytes(text));
+    /// <param name="text">The text.</param>
+    /// <param name="isLast">Refuses new connections from then on, before anybody can notice the break.</param>
+    public void CutBeforeReply(string text, bool isLast = false) =>
+        _fault = new Fault(FaultKind.CutBeforeReply, System.Text.Encoding.UTF8.GetBytes(text), isLast);
 
     /// <summary>From now on connections are taken and nothing is ever answered.</summary>
     public void FallSilent() => _fault = new Fault(FaultKind.Silence, []);
@@ -59,9 +62,6 @@ internal sealed class PostgresProxy : IAsyncDisposable
 
     /// <summary>Ends <see cref="Cut"/>.</summary>
     public void Mend() => _fault = new Fault(FaultKind.None, []);
-
-    /// <summary>Refuses new connections from now on.</summary>
-    public void Refuse() => _listener.Stop();
 
     public async ValueTask DisposeAsync()
     {
@@ -88,7 +88,7 @@ internal sealed class PostgresProxy : IAsyncDisposable
         using (var server = new Socket(_server.AddressFamily, SocketType.Stream, ProtocolType.Unspecified))
         {
             await server.ConnectAsync(_server, cut.Token);
-            var isDoomed = false;
+            Fault? doom = null;
             var up = PumpAsync(
                 client,
                 server,
@@ -98,13 +98,13 @@ internal sealed class PostgresProxy : IAsyncDisposable
                     if (fault.Kind is FaultKind.CutBeforeRequest or FaultKind.CutBeforeReply && bytes.AsSpan().IndexOf(fault.Text) >= 0)
                     {
                         _fault = new Fault(FaultKind.None, []);
-                        isDoomed = fault.Kind == FaultKind.CutBeforeReply;
-                        if (!isDoomed)
+                        if (fault.Kind == FaultKind.CutBeforeRequest)
                         {
                             _tripped.TrySetResult();
+                            return false;
                         }
 
-                        return isDoomed;
+                        doom = fault;
                     }
 
                     return true;
@@ -116,12 +116,18 @@ internal sealed class PostgresProxy : IAsyncDisposable
                 client,
                 _ =>
                 {
-                    if (isDoomed)
+                    if (doom is null)
                     {
-                        _tripped.TrySetResult();
+                        return true;
                     }
 
-                    return !isDoomed;
+                    if (doom.IsLast)
+                    {
+                        _listener.Stop();
+                    }
+
+                    _tripped.TrySetResult();
+                    return false;
                 },
                 cut.Token
             );
@@ -155,5 +161,5 @@ internal sealed class PostgresProxy : IAsyncDisposable
         }
     }
 
-    private sealed record Fault(FaultKind Kind, byte[] Text);
+    private sealed record Fault(FaultKind Kind, byte[] Text, bool IsLast = false);
 }

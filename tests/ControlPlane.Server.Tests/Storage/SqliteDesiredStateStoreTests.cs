@@ -121,6 +121,7 @@ public sealed class SqliteDesiredStateStoreTests(PostgresFixture postgres) : Des
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task A_lock_that_another_process_keeps_ends_the_write_in_time_and_reads_go_on()
     {
         await using var holder = await ConnectAsync();

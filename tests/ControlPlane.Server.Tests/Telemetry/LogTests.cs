@@ -41,6 +41,23 @@ public sealed class LogTests
         Assert.Empty(Events(server.Output));
     }
 
+    [Fact]
+    public async Task Where_the_log_is_json_nothing_else_is_on_standard_output_and_what_is_for_people_is_on_standard_error()
+    {
+        await using var server = new ServerProcess();
+        await server.StartAsync("--log-format", "json");
+
+        await Eventually.Get(
+            "the first steps",
+            _ => Task.FromResult(server.Errors),
+            errors => errors.Contains("Or start with --demo", StringComparison.Ordinal)
+        );
+
+        var lines = server.Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.NotEmpty(lines);
+        Assert.All(lines, line => Assert.NotNull(JsonNode.Parse(line)!["EventId"]));
+    }
+
     private static IEnumerable<JsonNode> Events(string output) =>
         output.Split('\n').Where(line => line.StartsWith('{')).Select(line => JsonNode.Parse(line)!);
 }

@@ -33,6 +33,7 @@ internal static class ClusterRules
     public static IEnumerable<MessageRule> All() =>
         [
             On<Cluster>((m, path) => CheckName(m.Name, path)),
+            On<Cluster>(CheckStatisticsName),
             On<Cluster>(CheckDiscovery),
             On<Cluster>(CheckLoadBalancer),
             On<Cluster>(CheckHealthChecks),
@@ -91,6 +92,19 @@ internal static class ClusterRules
                 "/name",
                 "name-too-long",
                 $"The name is longer than {MaxNameBytes} bytes. Every statistic and log line repeats it: choose a shorter one."
+            );
+        }
+    }
+
+    private static void CheckStatisticsName(Cluster cluster, MessagePath path)
+    {
+        var dot = cluster.AltStatName.Length == 0 && path.Depth == 0 ? cluster.Name.IndexOf('.', StringComparison.Ordinal) : -1;
+        if (dot >= 0)
+        {
+            path.Warning(
+                "/name",
+                "dotted-name",
+                $"In Envoy's statistics a cluster's name ends at its first dot: the label envoy_cluster_name says '{cluster.Name[..dot]}', as of any other '{cluster.Name[..dot]}.…', and what follows goes into the names of the metrics. Write '{cluster.Name.Replace('.', '-')}', or have the cluster counted under that name by altStatName."
             );
         }
     }

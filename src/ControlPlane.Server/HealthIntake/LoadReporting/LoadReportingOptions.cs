@@ -1,16 +1,8 @@
-using ControlPlane.Core.Health;
-
 namespace ControlPlane.Server.HealthIntake.LoadReporting;
 
-/// <summary>Limits and times of the load reporting service.</summary>
+/// <summary>Limits of the load reporting service.</summary>
 public sealed class LoadReportingOptions
 {
-    /// <summary>
-    /// What proxies are asked to report over (<c>LoadStatsResponse.load_reporting_interval</c>); above zero. It is the length of the windows in which the health
-    /// model judges traffic.
-    /// </summary>
-    public TimeSpan Interval { get; set; } = FleetHealthPolicy.Default.LoadReportInterval;
-
     /// <summary>Streams at one time; one more gets RESOURCE_EXHAUSTED. From 1.</summary>
     public int MaxStreams { get; set; } = 50_000;
 

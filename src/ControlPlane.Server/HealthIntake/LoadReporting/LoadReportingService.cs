@@ -27,6 +27,7 @@ internal sealed class LoadReportingService(
     CurrentState current,
     SnapshotViews views,
     HealthKeeper keeper,
+    FleetHealthPolicy policy,
     ConnectedNodes nodes,
     LoadReportingMetrics metrics,
     IOptions<LoadReportingOptions> options,
@@ -120,7 +121,7 @@ internal sealed class LoadReportingService(
         {
             SendAllClusters = sendAll,
             Clusters = { upstreams },
-            LoadReportingInterval = _options.Interval.ToDuration(),
+            LoadReportingInterval = policy.LoadReportInterval.ToDuration(),
             ReportEndpointGranularity = true,
         };
 

@@ -17,6 +17,7 @@ internal sealed partial class SqliteDesiredStateStore : SqlDesiredStateStore
     private readonly string _path;
     private readonly string _connectionString;
     private readonly long? _maximumPages;
+    private bool _isMade;
 
     // The writer's connection and what is prepared on it belong to whoever holds the semaphore. After a fault both are made anew.
     private readonly SemaphoreSlim _writing = new(1, 1);
@@ -45,9 +46,9 @@ internal sealed partial class SqliteDesiredStateStore : SqlDesiredStateStore
     /// <inheritdoc/>
     protected override async Task UpgradeAsync(CancellationToken cancellationToken)
     {
-        // Only here is a file made: one that goes missing later is told, and not replaced by an empty one. One that exists is left to SQLite: to close another
-        // handle on it would drop the locks that SQLite holds.
-        if (!File.Exists(_path))
+        // Only here is a file made, and once: one that goes missing later is told, and not replaced by an empty one. One that exists is left to SQLite: to close
+        // another handle on it would drop the locks that SQLite holds.
+        if (!_isMade && !File.Exists(_path))
         {
             await TranslateAsync(async () =>
             {
@@ -75,6 +76,7 @@ internal sealed partial class SqliteDesiredStateStore : SqlDesiredStateStore
             },
             cancellationToken
         );
+        _isMade = true;
     }
 
     /// <inheritdoc/>

@@ -26,13 +26,13 @@ public sealed class ResolvedEndpointsTests
     [Fact]
     public void Resolved_endpoints_are_those_of_their_upstream_and_are_in_no_store()
     {
-        var desired = DesiredState.Empty.Apply(1, [Stored(Key, Spec)], []).WithResolved(Resolved("10.0.0.1"));
+        var desired = DesiredState.Empty.Apply(1, [TestObject.Stored(Key, Spec)], []).WithResolved(Resolved("10.0.0.1"));
         Assert.Equal(["10.0.0.1:80"], desired.Children(ResourceKind.Endpoint, "shop").Keys);
         Assert.NotNull(desired.Find(ResourceKey.Sub(ResourceKind.Endpoint, "shop", "10.0.0.1:80")));
         Assert.Empty(desired.StoredChildren(ResourceKind.Endpoint, "shop"));
         Assert.Equal([Key], desired.All.Select(r => r.Key));
 
-        var later = desired.Apply(2, [Stored(new ResourceKey(ResourceKind.Upstream, "other"), Spec)], []);
+        var later = desired.Apply(2, [TestObject.Stored(new ResourceKey(ResourceKind.Upstream, "other"), Spec)], []);
         Assert.Equal(["10.0.0.1:80"], later.Children(ResourceKind.Endpoint, "shop").Keys);
     }
 
@@ -67,7 +67,7 @@ public sealed class ResolvedEndpointsTests
 
     private static CompiledState Compile(CompiledState before, ImmutableDictionary<string, ResolvedEndpoints> resolved) =>
         before.Recompile(
-            DesiredState.Empty.Apply(1, [Stored(Key, Spec)], []).WithResolved(resolved),
+            DesiredState.Empty.Apply(1, [TestObject.Stored(Key, Spec)], []).WithResolved(resolved),
             [Key],
             new CompilationInputs(Now, _ => SecretMaterial.InlineOnly)
         );
@@ -92,7 +92,10 @@ public sealed class ResolvedEndpointsTests
                 addresses.ToImmutableSortedDictionary(
                     a => a + ":80",
                     a =>
-                        Stored(ResourceKey.Sub(ResourceKind.Endpoint, "shop", a + ":80"), new EndpointSpec { Address = a, Port = 80 }) with
+                        TestObject.Stored(
+                            ResourceKey.Sub(ResourceKind.Endpoint, "shop", a + ":80"),
+                            new EndpointSpec { Address = a, Port = 80 }
+                        ) with
                         {
                             Revision = 0,
                         }
@@ -100,16 +103,4 @@ public sealed class ResolvedEndpointsTests
                 [.. problems]
             )
         );
-
-    private static StoredResource Stored(ResourceKey key, ResourceSpec spec) =>
-        new()
-        {
-            Manifest = new Manifest(key.Kind, new ResourceMetadata { Name = key.Name }, spec),
-            Uid = Guid.Empty,
-            Generation = 1,
-            Revision = 1,
-            CreatedAt = Now,
-            UpdatedAt = Now,
-            ManagedBy = "rest/test",
-        };
 }

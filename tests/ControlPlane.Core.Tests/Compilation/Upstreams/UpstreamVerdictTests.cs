@@ -217,26 +217,14 @@ public sealed class UpstreamVerdictTests
     private static (DesiredState Desired, CompiledState State) Compiled(int endpoints, Func<string, UpstreamVerdict?> verdicts)
     {
         var spec = Central with { Endpoints = new EndpointsSpec { Source = EndpointSource.Registration } };
-        var desired = DesiredState.Empty.Apply(1, [Stored(Key, spec), .. Enumerable.Range(1, endpoints).Select(Endpoint)], []);
+        var desired = DesiredState.Empty.Apply(1, [TestObject.Stored(Key, spec), .. Enumerable.Range(1, endpoints).Select(Endpoint)], []);
         return (desired, CompiledState.Empty.Recompile(desired, [Key], Inputs(verdicts)));
     }
 
     private static CompilationInputs Inputs(Func<string, UpstreamVerdict?> verdicts) =>
         new(Now, _ => SecretMaterial.InlineOnly) { Health = verdicts };
 
-    private static StoredResource Endpoint(int i) => Stored(ResourceKey.Sub(ResourceKind.Endpoint, "cart", Id(i)), Spec(i));
-
-    private static StoredResource Stored(ResourceKey key, ResourceSpec spec) =>
-        new()
-        {
-            Manifest = new Manifest(key.Kind, new ResourceMetadata { Name = key.Name }, spec),
-            Uid = Guid.Empty,
-            Generation = 1,
-            Revision = 1,
-            CreatedAt = Now,
-            UpdatedAt = Now,
-            ManagedBy = "rest/test",
-        };
+    private static StoredResource Endpoint(int i) => TestObject.Stored(ResourceKey.Sub(ResourceKind.Endpoint, "cart", Id(i)), Spec(i));
 
     private static UpstreamSpec Zoned(LocalityMode mode, uint? listed) =>
         Central with

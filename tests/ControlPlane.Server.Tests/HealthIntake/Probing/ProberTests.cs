@@ -50,6 +50,7 @@ public sealed class ProberTests : IDisposable
     }
 
     [Fact]
+    [Trait("Category", "Slow")]
     public async Task T42_A_backend_whose_certificate_expires_is_unhealthy_and_the_day_is_said()
     {
         using var mortal = _authority.IssueLoaded(n => n.AddDnsName(Name), ends: TimeSpan.FromSeconds(8));
@@ -182,8 +183,13 @@ public sealed class ProberTests : IDisposable
         return new JsonObject { ["spec"] = spec }.ToJsonString();
     }
 
+    /// <summary>Waits for a condition on the endpoints, which the view is without until they are first looked at.</summary>
     private static Task<UpstreamHealthView> UntilAsync(ControlPlaneHost host, Func<UpstreamHealthView, bool> condition) =>
-        Eventually.Get("the upstream's health", stop => host.Client.HealthAsync(Upstream.Name, cancellationToken: stop), condition);
+        Eventually.Get(
+            "the upstream's health",
+            stop => host.Client.HealthAsync(Upstream.Name, cancellationToken: stop),
+            health => !health.Endpoints.IsEmpty && condition(health)
+        );
 
     /// <summary>Backends that accept connections, until they are told otherwise.</summary>
     private sealed class Listeners : IDisposable
