@@ -30,7 +30,7 @@ public sealed class TraceTests
         Assert.Empty(
             RandomFaultTests
                 .SmallFleets.Concat(RandomFaultTests.LargeFleets)
-                .Select(row => $"random-{row.Data}")
+                .Select(row => $"random-{row.Data.Replace('-', '_')}")
                 .Except(Traces.Select(row => row.Data))
         );
 

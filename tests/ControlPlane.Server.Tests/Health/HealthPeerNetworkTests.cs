@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
@@ -142,7 +143,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
         var has = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
         await stream.AckAsync(has);
-        Assert.Equal("0", await MetricAsync(second, "health_leader"));
+        Assert.Equal((1, 0), (LeaderMetric(first), LeaderMetric(second)));
 
         proxy.FallSilent();
         await first.DisposeAsync();
@@ -157,7 +158,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
 
         await LeadsAsync(second);
         Assert.InRange(TimeProvider.System.GetElapsedTime(alone), TimeSpan.Zero, TimeSpan.FromSeconds(10));
-        Assert.Equal("1", await MetricAsync(second, "health_leader"));
+        Assert.Equal(1, LeaderMetric(second));
         Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
 
         // The first that its proxies hear is what the evidence here says, and not that all begins anew.
@@ -296,11 +297,24 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         return status == "HEALTHY" ? $"HEALTHY/{(int?)found!["loadBalancingWeight"] ?? 1}" : status;
     }
 
-    private static async Task<string> MetricAsync(ControlPlaneHost host, string name) =>
-        (await host.Http.GetStringAsync("metrics"))
-            .Split('\n')
-            .Single(line => line.StartsWith(name + "{", StringComparison.Ordinal) || line.StartsWith(name + " ", StringComparison.Ordinal))
-            .Split(' ')[^1];
+    /// <summary>What a server's gauge says of who decides; an endpoint of metrics has those of all servers of the process.</summary>
+    private static int LeaderMetric(ControlPlaneHost host)
+    {
+        var factory = host.Services.GetRequiredService<IMeterFactory>();
+        var found = new List<int>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, l) =>
+        {
+            if (ReferenceEquals(instrument.Meter.Scope, factory) && instrument.Name == "health.leader")
+            {
+                l.EnableMeasurementEvents(instrument);
+            }
+        };
+        listener.SetMeasurementEventCallback<int>((_, value, _, _) => found.Add(value));
+        listener.Start();
+        listener.RecordObservableInstruments();
+        return Assert.Single(found);
+    }
 
     [Fact]
     public async Task Only_the_server_that_is_meant_and_decides_answers()
