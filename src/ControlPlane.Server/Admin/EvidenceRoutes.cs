@@ -24,12 +24,7 @@ internal static class EvidenceRoutes
             .Answers<EvidenceResult>()
             .RequireAuthorization(Access.Evidence);
 
-    private static async Task<IResult> PostAsync(
-        HttpContext http,
-        HealthKeeper keeper,
-        CurrentState current,
-        TimeProvider time
-    )
+    private static async Task<IResult> PostAsync(HttpContext http, HealthKeeper keeper, CurrentState current, TimeProvider time)
     {
         if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
         {

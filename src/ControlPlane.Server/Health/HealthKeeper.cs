@@ -32,7 +32,6 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly ILogger<HealthKeeper> _logger;
     private readonly ServerOptions _options;
     private readonly FleetHealthPolicy _policy;
-    private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Lock _lock = new();
@@ -44,7 +43,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private int _pending;
     private int _tickWaits;
 
-    // What follows belongs to the loop, and before it runs to BeginAsync.
+    // What follows belongs to the loop, and before it runs to Begin.
     private readonly HealthAggregator _aggregator;
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
@@ -62,8 +61,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         HealthLeadership leadership,
         ServerOptions options,
         FleetHealthPolicy policy,
-        ILogger<HealthKeeper> logger,
-        HealthRecall? recall = null
+        ILogger<HealthKeeper> logger
     )
     {
         _verdicts = verdicts;
@@ -75,7 +73,6 @@ internal sealed partial class HealthKeeper : BackgroundService
         _aggregator = new HealthAggregator(policy);
         _tickInterval = policy.EvaluationInterval;
         _leads = leadership.Role.Leads;
-        _recall = recall;
     }
 
     /// <summary>Who talks to other servers, which is told the evidence while one of them decides. Set before the first evidence comes.</summary>
@@ -216,9 +213,8 @@ internal sealed partial class HealthKeeper : BackgroundService
     /// <summary>
     /// Begins with the first complete state, before it is compiled: whoever was condemned when the last process stopped is still when the first proxy asks. Called once.
     /// </summary>
-    public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
+    public void Begin(DesiredState desired, HealthMemory? memory)
     {
-        var memory = _recall is null ? null : await _recall(cancellationToken);
         if (memory?.Fleet is { } fleet)
         {
             _aggregator.Restore(fleet);
@@ -330,7 +326,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var name in touched)
         {
-            if (Define(name, desired, memory: null))
+            // Another server's verdict may be here before the upstream is.
+            var told = _leads || _followed.ContainsKey(name) ? null : Peers?.Recall(name);
+            if (Define(name, desired, told))
             {
                 _redefined.Add(name);
                 _isEvaluationDue = true;
@@ -348,13 +346,14 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         var now = _time.GetUtcNow();
         var started = _time.GetTimestamp();
+        var passed = _time.GetElapsedTime(0, started);
         var changes = _aggregator.Evaluate(now);
         foreach (var publication in changes.Publications)
         {
-            _pace.Changed(publication.Upstream, publication.IsUrgent, now);
+            _pace.Changed(publication.Upstream, publication.IsUrgent, passed);
         }
 
-        PutVerdictsOn(_pace.TakeDue(now));
+        PutVerdictsOn(_pace.TakeDue(passed));
         _metrics.Evaluated(_time.GetElapsedTime(started));
         if (!ReferenceEquals(changes, HealthChanges.None))
         {
@@ -485,9 +484,9 @@ internal sealed partial class HealthKeeper : BackgroundService
             remembered = null;
         }
 
-        if (remembered is not null)
+        if (remembered?.Memory is { } remains)
         {
-            _aggregator.Restore(name, remembered.Memory);
+            _aggregator.Restore(name, remains);
         }
 
         foreach (var (id, order) in orders)

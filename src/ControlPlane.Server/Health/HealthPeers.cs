@@ -4,7 +4,9 @@ using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health.Wire;
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
@@ -41,6 +43,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly HealthArchive _archive;
     private readonly HealthHistory _history;
     private readonly CurrentState _current;
+    private readonly NameResolver _names;
     private readonly PeerTls _tls;
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
@@ -60,6 +63,7 @@ internal sealed partial class HealthPeers : BackgroundService
         HealthHistory history,
         HealthQuestions questions,
         CurrentState current,
+        NameResolver names,
         PeerTls tls,
         HealthMetrics metrics,
         TimeProvider time,
@@ -71,6 +75,7 @@ internal sealed partial class HealthPeers : BackgroundService
         _archive = archive;
         _history = history;
         _current = current;
+        _names = names;
         _tls = tls;
         _metrics = metrics;
         _time = time;
@@ -124,6 +129,9 @@ internal sealed partial class HealthPeers : BackgroundService
             return default;
         }
     }
+
+    /// <summary>What another server said of an upstream, which this one may have heard before it knew the upstream; null if it said nothing.</summary>
+    public HealthMemory? Recall(string upstream) => _archive.Newest.TryGetValue(upstream, out var stored) ? Read([stored]) : null;
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -187,7 +195,17 @@ internal sealed partial class HealthPeers : BackgroundService
     }
 
     /// <summary>Without a connection the store is the second best way of a verdict.</summary>
-    private async Task CatchUpAsync(CancellationToken cancellationToken) => _keeper.Adopt(await _archive.CatchUpAsync(cancellationToken));
+    private async Task CatchUpAsync(CancellationToken cancellationToken) => Adopt(await _archive.CatchUpAsync(cancellationToken));
+
+    /// <summary>Puts in force what another server decided, and what names resolve to by its word: the endpoints first, about which the verdicts are.</summary>
+    private void Adopt(HealthMemory decided)
+    {
+        _names.Adopt(decided);
+        _keeper.Adopt(decided);
+    }
+
+    private HealthMemory Read(IEnumerable<StoredHealth> stored) =>
+        StoredHealthJson.Read(stored, (upstream, e) => LogUnreadable(upstream, e.Message));
 
     private async Task FollowAsync(HealthRole role, CancellationToken cancellationToken)
     {
@@ -257,7 +275,7 @@ internal sealed partial class HealthPeers : BackgroundService
         if (upstreams.Length > 0 || response.Whole)
         {
             _archive.Adopt(upstreams, response.Whole);
-            _keeper.Adopt(StoredHealthJson.Read(upstreams, (upstream, e) => LogUnreadable(upstream, e.Message)));
+            Adopt(Read(upstreams));
         }
 
         if (response.Transitions.Count > 0)

@@ -24,6 +24,7 @@ internal sealed class HealthMetrics
     private readonly Histogram<double> _age;
     private readonly Histogram<double> _evaluation;
     private int _quarantined;
+    private int _leads;
 
     public HealthMetrics(IMeterFactory factory, CurrentState state, TimeProvider time)
     {
@@ -52,6 +53,11 @@ internal sealed class HealthMetrics
             () => Volatile.Read(ref _quarantined),
             "{observer}",
             "Observers whose failures do not count, because the others contradict them."
+        );
+        meter.CreateObservableGauge(
+            "health.leader",
+            () => Volatile.Read(ref _leads),
+            description: "1 while this server decides about health, 0 while it follows another one."
         );
         _transitions = meter.CreateCounter<long>("upstream.transitions", "{transition}", "Steps of endpoints' state machines.");
         _guards = meter.CreateCounter<long>(
@@ -138,6 +144,9 @@ internal sealed class HealthMetrics
 
     /// <summary>A guard began to keep an endpoint.</summary>
     public void Guarded(HealthGuard guard) => _guards.Add(1, Tag("guard", guard.Name()));
+
+    /// <summary>Whether this server decides now.</summary>
+    public void Led(bool leads) => Volatile.Write(ref _leads, leads ? 1 : 0);
 
     /// <summary>How many observers are in quarantine now.</summary>
     public void Quarantined(int observers) => Volatile.Write(ref _quarantined, observers);

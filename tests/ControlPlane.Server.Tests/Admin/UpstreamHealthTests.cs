@@ -6,6 +6,7 @@ using ControlPlane.Server.Storage;
 using ControlPlane.TestKit;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace ControlPlane.Server.Tests.Admin;
 
@@ -238,7 +239,7 @@ public sealed class UpstreamHealthTests
                 "the verdict",
                 async _ =>
                     (await read()).SingleOrDefault(s => s.Upstream == "a") is { Json: { } json }
-                    && StoredHealthJson.ReadUpstream(json).Memory.Endpoints[0].State == Core.Health.HealthState.Down,
+                    && StoredHealthJson.ReadUpstream(json).Memory!.Endpoints[0].State == Core.Health.HealthState.Down,
                 within: TimeSpan.FromSeconds(5)
             );
         }
@@ -261,6 +262,58 @@ public sealed class UpstreamHealthTests
         Assert.Equal(second.Id, (await NextAsync(resumed)).Id);
         using var bad = await host.Http.GetAsync("/api/v1/health/watch?since=x");
         Assert.Equal(HttpStatusCode.BadRequest, bad.StatusCode);
+    }
+
+    [Fact]
+    public async Task The_client_yields_transitions_until_it_is_told_to_stop_and_goes_on_where_it_was()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        var earlier = await TransitionAsync(host, "b");
+        using var stop = new CancellationTokenSource();
+        await using var live = host.Client.WatchHealthAsync("a", earlier.Id).GetAsyncEnumerator(stop.Token);
+        var next = live.MoveNextAsync();
+        await PutAsync(host, "c", 1);
+        await PutAsync(host, "a", 2);
+
+        Assert.True(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+        var first = live.Current;
+        Assert.Equal(("a", "10.0.0.1:8080", "NEW", "UP"), (first.Upstream, first.Endpoint, first.From, first.To));
+        Assert.NotNull(first.Explanation);
+        Assert.True(await live.MoveNextAsync().AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+
+        await using var resumed = host.Client.WatchHealthAsync("a", first.Id).GetAsyncEnumerator(stop.Token);
+        Assert.True(await resumed.MoveNextAsync().AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+        Assert.Equal(live.Current.Id, resumed.Current.Id);
+
+        next = live.MoveNextAsync();
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => next.AsTask());
+    }
+
+    [Fact]
+    public async Task The_client_says_why_a_watch_is_refused_and_ends_when_the_server_does()
+    {
+        await using var host = await ControlPlaneHost.StartAsync(o => o with { MaxWatchStreams = 1 });
+        var earlier = await TransitionAsync(host, "b");
+        await using var live = host.Client.WatchHealthAsync(since: earlier.Id - 1).GetAsyncEnumerator();
+        Assert.True(await live.MoveNextAsync());
+
+        await using var more = host.Client.WatchHealthAsync().GetAsyncEnumerator();
+        var refused = await Assert.ThrowsAsync<AdminClient.ApiException>(() => more.MoveNextAsync().AsTask());
+        Assert.Equal(429, refused.Problem.Status);
+
+        var next = live.MoveNextAsync();
+        host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        Assert.False(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+    }
+
+    /// <summary>The first transition of a new upstream of one endpoint.</summary>
+    private static async Task<HealthTransitionView> TransitionAsync(ControlPlaneHost host, string upstream)
+    {
+        await PutAsync(host, upstream, 1);
+        return Assert.Single(
+            (await Eventually.Get("the transition", _ => host.Client.HealthHistoryAsync(upstream), h => h.Items.Length > 0)).Items
+        );
     }
 
     /// <summary>A server that condemns the first of three endpoints, and ends.</summary>

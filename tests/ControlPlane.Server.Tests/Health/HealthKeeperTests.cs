@@ -12,7 +12,6 @@ using ControlPlane.TestKit;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -20,7 +19,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
 {
     private static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    private readonly FakeTimeProvider _time = new(Start);
+    private readonly SettableClock _time = new(Start);
     private readonly RecordedMetrics _meters = new();
     private readonly LogRecorder _logs = new();
     private readonly LoggerFactory _loggers;
@@ -47,7 +46,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        await _keeper.BeginAsync(Desired(3), CancellationToken.None);
+        _keeper.Begin(Desired(3), memory: null);
         await _keeper.StartAsync(CancellationToken.None);
     }
 
@@ -190,6 +189,31 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_change_that_waits_to_be_merged_does_not_wait_for_a_clock_that_was_set_back()
+    {
+        _keeper.Connect("prober", "");
+        await PassAsync("e1", "e2", "e3");
+        await StepAsync();
+        await StepAsync();
+        _keeper.Follow(Desired(5), ["cart"]);
+        await PassAsync("e4");
+        Assert.Equal(["e1", "e2", "e3", "e4"], Healthy());
+        await PassAsync("e5");
+        Assert.Equal(["e1", "e2", "e3", "e4"], Healthy());
+
+        _time.Jump(-TimeSpan.FromHours(1));
+        for (var i = 0; i < 4; i++)
+        {
+            await StepAsync();
+        }
+
+        Assert.Equal(["e1", "e2", "e3", "e4", "e5"], Healthy());
+
+        IEnumerable<string> Healthy() =>
+            _verdicts.Find("cart")!.Everyone.Endpoints.Where(e => e.Status == PublishedStatus.Healthy).Select(e => e.Id);
+    }
+
+    [Fact]
     public async Task Who_connects_before_the_first_state_is_there_for_the_first_decision()
     {
         using var keeper = new HealthKeeper(
@@ -202,7 +226,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
             _loggers.CreateLogger<HealthKeeper>()
         );
         keeper.Connect("prober", "");
-        await keeper.BeginAsync(Desired(3), CancellationToken.None);
+        keeper.Begin(Desired(3), memory: null);
         await keeper.StartAsync(CancellationToken.None);
         // Without an observer it would be UP at once, checked by nobody.
         Assert.Equal(HealthState.New, await keeper.AskAsync(model => model.ExplainEndpoint("cart", "e1")!.State, CancellationToken.None));
