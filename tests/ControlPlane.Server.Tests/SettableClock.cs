@@ -12,6 +12,9 @@ internal sealed class SettableClock(DateTimeOffset start) : FakeTimeProvider(sta
 
     public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Offset;
 
+    /// <inheritdoc/>
+    public override long GetTimestamp() => base.GetUtcNow().Ticks;
+
     /// <summary>Sets the wall clock.</summary>
     public void Jump(TimeSpan by) => Interlocked.Add(ref _offset, by.Ticks);
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
@@ -142,7 +143,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
         var has = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
         await stream.AckAsync(has);
-        Assert.Equal("0", await MetricAsync(second, "health_leader"));
+        Assert.Equal((1, 0), (LeaderGauge(first), LeaderGauge(second)));
 
         proxy.FallSilent();
         await first.DisposeAsync();
@@ -157,7 +158,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
 
         await LeadsAsync(second);
         Assert.InRange(TimeProvider.System.GetElapsedTime(alone), TimeSpan.Zero, TimeSpan.FromSeconds(10));
-        Assert.Equal("1", await MetricAsync(second, "health_leader"));
+        Assert.Equal(1, LeaderGauge(second));
         Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
 
         // The first that its proxies hear is what the evidence here says, and not that all begins anew.
@@ -296,11 +297,28 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         return status == "HEALTHY" ? $"HEALTHY/{(int?)found!["loadBalancingWeight"] ?? 1}" : status;
     }
 
-    private static async Task<string> MetricAsync(ControlPlaneHost host, string name) =>
-        (await host.Http.GetStringAsync("metrics"))
-            .Split('\n')
-            .Single(line => line.StartsWith(name + "{", StringComparison.Ordinal) || line.StartsWith(name + " ", StringComparison.Ordinal))
-            .Split(' ')[^1];
+    /// <summary>The gauge of one server's own meter: all servers of the tests are in one process.</summary>
+    private static int LeaderGauge(ControlPlaneHost host)
+    {
+        var value = -1;
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, l) =>
+            {
+                if (
+                    instrument.Name == "health.leader"
+                    && ReferenceEquals(instrument.Meter.Scope, host.Services.GetRequiredService<IMeterFactory>())
+                )
+                {
+                    l.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<int>((_, measured, _, _) => value = measured);
+        listener.Start();
+        listener.RecordObservableInstruments();
+        return value;
+    }
 
     [Fact]
     public async Task Only_the_server_that_is_meant_and_decides_answers()
