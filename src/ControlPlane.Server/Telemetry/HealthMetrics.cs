@@ -23,6 +23,8 @@ internal sealed class HealthMetrics
     private readonly Counter<long> _guards;
     private readonly Histogram<double> _age;
     private readonly Histogram<double> _evaluation;
+
+    // Negative: not known here.
     private int _quarantined;
 
     public HealthMetrics(IMeterFactory factory, CurrentState state, TimeProvider time)
@@ -49,7 +51,10 @@ internal sealed class HealthMetrics
         );
         meter.CreateObservableGauge(
             "health.observers.quarantined",
-            () => Volatile.Read(ref _quarantined),
+            () =>
+                Volatile.Read(ref _quarantined) is >= 0 and var quarantined
+                    ? [new Measurement<int>(quarantined)]
+                    : Array.Empty<Measurement<int>>(),
             "{observer}",
             "Observers whose failures do not count, because the others contradict them."
         );
@@ -139,8 +144,8 @@ internal sealed class HealthMetrics
     /// <summary>A guard began to keep an endpoint.</summary>
     public void Guarded(HealthGuard guard) => _guards.Add(1, Tag("guard", guard.Name()));
 
-    /// <summary>How many observers are in quarantine now.</summary>
-    public void Quarantined(int observers) => Volatile.Write(ref _quarantined, observers);
+    /// <summary>How many observers are in quarantine now; null where another server decides that.</summary>
+    public void Quarantined(int? observers) => Volatile.Write(ref _quarantined, observers ?? -1);
 
     /// <summary>How an upstream's endpoints stand now; null if its health is not decided here any more.</summary>
     public void Count(string upstream, HealthCounts? counts)
