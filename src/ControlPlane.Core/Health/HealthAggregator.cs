@@ -111,6 +111,12 @@ public sealed class HealthAggregator
         }
     }
 
+    /// <summary>
+    /// Lets time pass without an evaluation, where another process decides: what time alone ends, such as a drain, and what decays, is then counted and explained as of now.
+    /// </summary>
+    /// <param name="now">The moment. A clock that is set back is taken to have gone on.</param>
+    public void Advance(DateTimeOffset now) => _fleet.Now = Ledger.Advance(now);
+
     /// <summary>Evaluates all evidence that changed, and everything whose time has come.</summary>
     /// <param name="now">The moment. A clock that is set back is taken to have gone on.</param>
     /// <returns>What changed.</returns>
@@ -240,9 +246,15 @@ public sealed class HealthAggregator
     /// <param name="upstream">The upstream.</param>
     /// <param name="endpoint">The endpoint's id.</param>
     /// <param name="zone">The zone of a proxy, which may have a view of its own; null is everyone.</param>
-    public EndpointExplanation? ExplainEndpoint(string upstream, string endpoint, string? zone = null) =>
+    /// <param name="rows">How many rows of evidence of each kind it names at most. Without any it costs little, however many reported.</param>
+    public EndpointExplanation? ExplainEndpoint(
+        string upstream,
+        string endpoint,
+        string? zone = null,
+        int rows = EndpointExplanation.MaxRows
+    ) =>
         _byName.TryGetValue(upstream, out var u) && u.Find(endpoint) is { } e
-            ? new HealthExplainer(_fleet).Explain(u, e, u.View(zone) ?? u.Everyone)
+            ? new HealthExplainer(_fleet, rows).Explain(u, e, u.View(zone) ?? u.Everyone)
             : null;
 
     /// <summary>
