@@ -224,7 +224,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
             if (decided.Fleet is { } fleet)
             {
-                _aggregator.Restore(fleet);
+                _aggregator.Restore(fleet, _time.GetUtcNow());
             }
 
             foreach (var name in decided.Upstreams.Keys)
@@ -244,7 +244,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         var memory = _recall is null ? null : await _recall(cancellationToken);
         if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(fleet);
+            _aggregator.Restore(fleet, _time.GetUtcNow());
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
@@ -519,7 +519,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         if (remembered is not null)
         {
-            _aggregator.Restore(name, remembered.Memory);
+            _aggregator.Restore(name, remembered.Memory, now);
         }
 
         foreach (var (id, order) in orders)
