@@ -100,14 +100,19 @@ public sealed class HealthAggregator
     /// Goes on where another process was: first the fleet, then each upstream once its endpoints are set. What is remembered of endpoints that there are no
     /// more is dropped. Nothing is published again that does not change.
     /// </summary>
-    public void Restore(FleetMemory memory) => HealthMemories.Restore(_fleet, memory);
+    /// <param name="memory">What was remembered.</param>
+    /// <param name="now">The moment: what was remembered of later ones, by a clock that ran ahead, is taken to be of now.</param>
+    public void Restore(FleetMemory memory, DateTimeOffset now) => HealthMemories.Restore(_fleet, memory, Ledger.Moment(now));
 
-    /// <inheritdoc cref="Restore(FleetMemory)"/>
-    public void Restore(string upstream, UpstreamMemory memory)
+    /// <inheritdoc cref="Restore(FleetMemory, DateTimeOffset)"/>
+    /// <param name="upstream">Its name.</param>
+    /// <param name="memory">What was remembered.</param>
+    /// <param name="now">The moment.</param>
+    public void Restore(string upstream, UpstreamMemory memory, DateTimeOffset now)
     {
         if (_byName.TryGetValue(upstream, out var u))
         {
-            HealthMemories.Restore(u, memory, Ledger);
+            HealthMemories.Restore(u, memory, Ledger, Ledger.Moment(now));
         }
     }
 

@@ -198,7 +198,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
             if (decided.Fleet is { } fleet)
             {
-                _aggregator.Restore(fleet);
+                _aggregator.Restore(fleet, _time.GetUtcNow());
             }
 
             foreach (var name in decided.Upstreams.Keys)
@@ -218,7 +218,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     {
         if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(fleet);
+            _aggregator.Restore(fleet, _time.GetUtcNow());
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
@@ -495,7 +495,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         if (remembered?.Memory is { } remains)
         {
-            _aggregator.Restore(name, remains);
+            _aggregator.Restore(name, remains, now);
         }
 
         foreach (var (id, order) in orders)
