@@ -120,7 +120,7 @@ internal static class VerdictPublication
             _keeper.Record(said);
             while (pending.Count > 0)
             {
-                await Task.Delay(1, TimeProvider.System);
+                await Task.Delay(TimeSpan.FromMilliseconds(1), TimeProvider.System);
                 var now = _snapshots.Of(Proxy)[ResourceType.Endpoints];
                 pending.RemoveAll(name => now.Find(name)!.Version != before[name]);
             }
