@@ -1,8 +1,10 @@
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.Http.Json;
+using System.Net.ServerSentEvents;
 using System.Runtime.CompilerServices;
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
@@ -222,6 +224,33 @@ public sealed class AdminApiClient(HttpClient http)
             cancellationToken
         );
 
+    /// <summary>
+    /// Yields the transitions of endpoints as they happen, from the start of the enumeration on. Ends when the server ends the stream (it stops, or the reader is too slow); go on with the
+    /// id of the last transition, also after a lost connection.
+    /// </summary>
+    /// <param name="upstream">Only those of this upstream; null for all.</param>
+    /// <param name="since">Also those that happened after the transition with this id, as far back as history is kept.</param>
+    /// <param name="cancellationToken">Ends the enumeration with an exception.</param>
+    public async IAsyncEnumerable<HealthTransitionView> WatchHealthAsync(
+        string? upstream = null,
+        long? since = null,
+        [EnumeratorCancellation] CancellationToken cancellationToken = default
+    )
+    {
+        using var response = await http.GetAsync(
+            $"{ApiPaths.Root}/health/watch" + Query(("upstream", upstream), ("since", since?.ToString())),
+            HttpCompletionOption.ResponseHeadersRead,
+            cancellationToken
+        );
+        await EnsureSuccessAsync(response, cancellationToken);
+        await using var stream = await response.Content.ReadAsStreamAsync(cancellationToken);
+        var events = SseParser.Create(stream, (_, data) => JsonSerializer.Deserialize<HealthTransitionView>(data, ApiJson.Options)!);
+        await foreach (var item in events.EnumerateAsync(cancellationToken))
+        {
+            yield return item.Data;
+        }
+    }
+
     /// <summary>Says what a checker found about endpoints.</summary>
     /// <param name="items">At most <see cref="EvidencePost.MaxItems"/>.</param>
     /// <param name="cancellationToken">Ends the wait for the answer.</param>
@@ -277,9 +306,15 @@ public sealed class AdminApiClient(HttpClient http)
 
     private static async Task<T> ReadAsync<T>(HttpResponseMessage response, CancellationToken cancellationToken)
     {
+        await EnsureSuccessAsync(response, cancellationToken);
+        return (await response.Content.ReadFromJsonAsync<T>(ApiJson.Options, cancellationToken))!;
+    }
+
+    private static async Task EnsureSuccessAsync(HttpResponseMessage response, CancellationToken cancellationToken)
+    {
         if (response.IsSuccessStatusCode)
         {
-            return (await response.Content.ReadFromJsonAsync<T>(ApiJson.Options, cancellationToken))!;
+            return;
         }
 
         // Something in between may answer in words of its own.

@@ -118,10 +118,20 @@ public sealed record ServerOptions
     public EndPoint? EffectivePeerListen => IsShared ? PeerListen ?? new IPEndPoint(IPAddress.Loopback, 0) : null;
 
     /// <summary>
-    /// What may be probed; null probes nothing. Loopback is for servers on it alone: who reaches another one's API from elsewhere must not reach what listens on this machine.
+    /// What may be probed; null probes nothing. Loopback is for servers on it alone: who reaches the API from elsewhere, this server's or that of another one on the same database, must
+    /// not reach what listens on this machine.
     /// </summary>
     public ProbeTargetPolicy? ProbeTargets =>
-        NoProbes ? null : new ProbeTargetPolicy(ProbeLoopback || (ListenAddress.IsLocal(AdminListen) && ListenAddress.IsLocal(XdsListen)));
+        NoProbes
+            ? null
+            : new ProbeTargetPolicy(
+                ProbeLoopback
+                    || (
+                        ListenAddress.IsLocal(AdminListen)
+                        && ListenAddress.IsLocal(XdsListen)
+                        && (EffectivePeerListen is not { } peers || ListenAddress.IsLocal(peers))
+                    )
+            );
 
     /// <summary>Everything about the options that forbids a start, as sentences that say what to give; empty if nothing does.</summary>
     public IReadOnlyList<string> Faults()

@@ -19,6 +19,10 @@ else if (args is ["load-reports", .. var reports])
 {
     await LoadReports.RunAsync(reports);
 }
+else if (args is ["publication", .. var publication])
+{
+    await VerdictPublication.RunAsync(publication);
+}
 else if (args is ["probes", .. var probes])
 {
     await Probes.RunAsync(probes);

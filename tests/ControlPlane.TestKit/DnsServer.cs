@@ -38,6 +38,9 @@ public sealed class DnsServer : IAsyncDisposable
     /// <summary>Answers nothing.</summary>
     public bool IsSilent { get; set; }
 
+    /// <summary>Answers with one record of those that there are, another one each time: nobody who asks gets what others do.</summary>
+    public bool Rotates { get; set; }
+
     /// <summary>Questions received since the start.</summary>
     public int Questions => Volatile.Read(ref _questions);
 
@@ -92,6 +95,11 @@ public sealed class DnsServer : IAsyncDisposable
         var type = BinaryPrimitives.ReadUInt16BigEndian(request[end..]);
         var exists = _records.TryGetValue(name, out var records);
         var answers = ResponseCode == 0 && exists ? records!.Where(r => r.Type == type).ToList() : [];
+        if (Rotates && answers.Count > 0)
+        {
+            answers = [answers[Questions % answers.Count]];
+        }
+
         var code =
             ResponseCode != 0 ? ResponseCode
             : exists ? 0

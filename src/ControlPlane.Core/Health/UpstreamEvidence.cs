@@ -159,4 +159,10 @@ internal sealed class EndpointEvidence
 
     /// <summary>The operator's order, which may have expired.</summary>
     public Override? Override { get; set; }
+
+    /// <summary>When the order began and ends, in the ledger's time: moved with it when the wall clock is set back, for people mean the wall clock.</summary>
+    public Instant OrderedAt { get; set; } = Instant.Never;
+
+    /// <inheritdoc cref="OrderedAt"/>
+    public Instant OrderEndsAt { get; set; } = Instant.Forever;
 }

@@ -57,9 +57,9 @@ internal static class UpstreamTimers
 
     private static void AddEndpoint(FleetHealth fleet, UpstreamHealth u, EndpointHealth e, ref NextMoment next)
     {
-        if (e.Evidence.Override is { } order)
+        if (e.Evidence.Override is not null)
         {
-            next.Add(Instant.Of(order.ExpiresAt));
+            next.Add(e.Evidence.OrderEndsAt);
             next.Add(Publication.DrainEnds(u, e));
         }
         if (e.Share < 1 || e.State is HealthState.Down || e.IsCondemned)

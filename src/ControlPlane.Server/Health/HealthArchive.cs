@@ -3,6 +3,7 @@ using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Storage;
 
@@ -20,7 +21,8 @@ public sealed record TransitionRetention
 
 /// <summary>
 /// Writes down what the health model remembers, within a second of each change: into the store, and into the last-good file for a start without it. Never in the way of a
-/// decision: while the store is away what changes is gathered, the newest state of each upstream only, and written when it is back.
+/// decision: while the store is away what changes is gathered, the newest state of each upstream only, and written when it is back. Of several servers the one that decides
+/// writes. What an upstream's names resolve to is remembered with it.
 /// </summary>
 internal sealed partial class HealthArchive : BackgroundService
 {
@@ -54,6 +56,8 @@ internal sealed partial class HealthArchive : BackgroundService
     private readonly HealthKeeper _keeper;
     private readonly CurrentVerdicts _verdicts;
     private readonly CurrentState _current;
+    private readonly NameResolver _names;
+    private readonly HealthLeadership _leadership;
     private readonly TransitionRetention _retention;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthArchive> _logger;
@@ -78,6 +82,8 @@ internal sealed partial class HealthArchive : BackgroundService
         HealthKeeper keeper,
         CurrentVerdicts verdicts,
         CurrentState current,
+        NameResolver names,
+        HealthLeadership leadership,
         TransitionRetention retention,
         TimeProvider time,
         ILogger<HealthArchive> logger
@@ -88,6 +94,8 @@ internal sealed partial class HealthArchive : BackgroundService
         _keeper = keeper;
         _verdicts = verdicts;
         _current = current;
+        _names = names;
+        _leadership = leadership;
         _retention = retention;
         _time = time;
         _logger = logger;
@@ -273,22 +281,32 @@ internal sealed partial class HealthArchive : BackgroundService
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         await _current.Loaded.WaitAsync(stoppingToken);
-        await Task.WhenAll(
-            RunAsync(_gather, GatherAsync, stoppingToken),
-            WriteStoreAsync(stoppingToken),
-            WriteFilesAsync(stoppingToken),
-            EveryAsync(
-                Sweep,
-                () =>
-                {
-                    MarkAll();
-                    return Task.CompletedTask;
-                },
-                stoppingToken
-            ),
-            EveryAsync(PruneInterval, () => PruneAsync(stoppingToken), stoppingToken)
-        );
+        _names.Changed += MarkNames;
+        try
+        {
+            await Task.WhenAll(
+                RunAsync(_gather, GatherAsync, stoppingToken),
+                WriteStoreAsync(stoppingToken),
+                WriteFilesAsync(stoppingToken),
+                EveryAsync(
+                    Sweep,
+                    () =>
+                    {
+                        MarkAll();
+                        return Task.CompletedTask;
+                    },
+                    stoppingToken
+                ),
+                EveryAsync(PruneInterval, () => PruneAsync(stoppingToken), stoppingToken)
+            );
+        }
+        finally
+        {
+            _names.Changed -= MarkNames;
+        }
     }
+
+    private void MarkNames(string upstream) => Mark([upstream], []);
 
     private async Task RunAsync(Signal signal, Func<CancellationToken, Task> work, CancellationToken cancellationToken)
     {
@@ -319,6 +337,12 @@ internal sealed partial class HealthArchive : BackgroundService
             (marked, happened) = (_marked, _happened);
             _marked = [];
             _happened = [];
+        }
+
+        if (!_leadership.Role.Leads)
+        {
+            // Another server decides, and knows better.
+            return;
         }
 
         var changed = new List<StoredHealth>();
@@ -381,18 +405,18 @@ internal sealed partial class HealthArchive : BackgroundService
     /// <summary>What is to be written of an upstream; null if that is written already.</summary>
     private StoredHealth? Renew(string name, object? memory)
     {
-        var json = memory switch
-        {
-            UpstreamMemory upstream => StoredHealthJson.Write(
+        var names = _names.Remember(name);
+        var json =
+            memory is FleetMemory fleet ? StoredHealthJson.Write(fleet)
+            : memory is null && names is null ? null
+            : StoredHealthJson.Write(
                 new RememberedUpstream(
-                    upstream,
+                    (UpstreamMemory?)memory,
                     _current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name))?.Uid,
-                    _verdicts.Find(name) is { IsLarge: true }
+                    _verdicts.Find(name) is { IsLarge: true },
+                    names
                 )
-            ),
-            FleetMemory fleet => StoredHealthJson.Write(fleet),
-            _ => null,
-        };
+            );
         var known = Newest.GetValueOrDefault(name);
         if (known?.Json == json)
         {
@@ -499,7 +523,7 @@ internal sealed partial class HealthArchive : BackgroundService
         }
     }
 
-    private Task WriteFileAsync() => _file.WriteAsync(Newest.Values);
+    private Task WriteFileAsync() => _file.WriteAsync(Newest);
 
     private async Task PruneAsync(CancellationToken cancellationToken)
     {

@@ -23,8 +23,8 @@ internal sealed partial class HealthKeeper : BackgroundService
 
     private static readonly TimeSpan ShortestTick = TimeSpan.FromSeconds(0.1);
 
-    /// <summary>Transitions of one evaluation that are explained.</summary>
-    private const int MaxReasons = 200;
+    /// <summary>Transitions of one evaluation whose reasons name each observer and proxy; the further ones say what they add up to.</summary>
+    internal const int MaxDetailedReasons = 200;
 
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthMetrics _metrics;
@@ -32,7 +32,6 @@ internal sealed partial class HealthKeeper : BackgroundService
     private readonly ILogger<HealthKeeper> _logger;
     private readonly ServerOptions _options;
     private readonly FleetHealthPolicy _policy;
-    private readonly HealthRecall? _recall;
 
     private readonly Channel<Action> _inbox = Channel.CreateUnbounded<Action>(new UnboundedChannelOptions { SingleReader = true });
     private readonly Lock _lock = new();
@@ -44,7 +43,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     private int _pending;
     private int _tickWaits;
 
-    // What follows belongs to the loop, and before it runs to BeginAsync.
+    // What follows belongs to the loop, and before it runs to Begin.
     private readonly HealthAggregator _aggregator;
     private readonly PublicationPace _pace = new();
     private readonly Dictionary<string, FollowedUpstream> _followed = [];
@@ -62,8 +61,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         HealthLeadership leadership,
         ServerOptions options,
         FleetHealthPolicy policy,
-        ILogger<HealthKeeper> logger,
-        HealthRecall? recall = null
+        ILogger<HealthKeeper> logger
     )
     {
         _verdicts = verdicts;
@@ -75,7 +73,6 @@ internal sealed partial class HealthKeeper : BackgroundService
         _aggregator = new HealthAggregator(policy);
         _tickInterval = policy.EvaluationInterval;
         _leads = leadership.Role.Leads;
-        _recall = recall;
     }
 
     /// <summary>Who talks to other servers, which is told the evidence while one of them decides. Set before the first evidence comes.</summary>
@@ -201,7 +198,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
             if (decided.Fleet is { } fleet)
             {
-                _aggregator.Restore(fleet);
+                _aggregator.Restore(fleet, _time.GetUtcNow());
             }
 
             foreach (var name in decided.Upstreams.Keys)
@@ -210,18 +207,18 @@ internal sealed partial class HealthKeeper : BackgroundService
                 Define(name, desired, decided);
             }
 
+            _aggregator.Advance(_time.GetUtcNow());
             PutVerdictsOn([.. decided.Upstreams.Keys]);
         });
 
     /// <summary>
     /// Begins with the first complete state, before it is compiled: whoever was condemned when the last process stopped is still when the first proxy asks. Called once.
     /// </summary>
-    public async Task BeginAsync(DesiredState desired, CancellationToken cancellationToken)
+    public void Begin(DesiredState desired, HealthMemory? memory)
     {
-        var memory = _recall is null ? null : await _recall(cancellationToken);
         if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(fleet);
+            _aggregator.Restore(fleet, _time.GetUtcNow());
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
@@ -310,6 +307,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         {
             // Also where what is published stayed: compilation must know about whom it was decided.
             PutVerdictsOn(_redefined);
+            _watchers.Tell(new HealthNews(HealthChanges.None, []) { Redefined = [.. _redefined] });
             _redefined.Clear();
             SetTickInterval();
         }
@@ -330,7 +328,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var name in touched)
         {
-            if (Define(name, desired, memory: null))
+            // Another server's verdict may be here before the upstream is.
+            var told = _leads || _followed.ContainsKey(name) ? null : Peers?.Recall(name);
+            if (Define(name, desired, told))
             {
                 _redefined.Add(name);
                 _isEvaluationDue = true;
@@ -341,20 +341,26 @@ internal sealed partial class HealthKeeper : BackgroundService
     private void Evaluate()
     {
         _isEvaluationDue = false;
+        var now = _time.GetUtcNow();
         if (!_leads)
         {
+            // Whom another server distrusts is its to say; orders and penalties end here as well.
+            _metrics.Quarantined(null);
+            _aggregator.Advance(now);
             return;
         }
 
-        var now = _time.GetUtcNow();
         var started = _time.GetTimestamp();
+        var passed = _time.GetElapsedTime(0, started);
         var changes = _aggregator.Evaluate(now);
         foreach (var publication in changes.Publications)
         {
-            _pace.Changed(publication.Upstream, publication.IsUrgent, now);
+            _pace.Changed(publication.Upstream, publication.IsUrgent, passed);
         }
 
-        PutVerdictsOn(_pace.TakeDue(now));
+        PutVerdictsOn(_pace.TakeDue(passed));
+        // Not only when one's standing changes: one in quarantine can be restored, or be forgotten.
+        _metrics.Quarantined(_aggregator.QuarantinedObservers);
         _metrics.Evaluated(_time.GetElapsedTime(started));
         if (!ReferenceEquals(changes, HealthChanges.None))
         {
@@ -367,7 +373,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         var reasons = ImmutableArray.CreateBuilder<EndpointExplanation?>(changes.Transitions.Length);
         foreach (var transition in changes.Transitions)
         {
-            var reason = reasons.Count < MaxReasons ? _aggregator.ExplainEndpoint(transition.Upstream, transition.Endpoint) : null;
+            var rows = reasons.Count < MaxDetailedReasons ? EndpointExplanation.MaxRows : 0;
+            var reason = _aggregator.ExplainEndpoint(transition.Upstream, transition.Endpoint, rows: rows);
             reasons.Add(reason);
             _metrics.Moved(transition);
             var level = transition.To == HealthState.Down ? LogLevel.Warning : LogLevel.Information;
@@ -399,8 +406,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var observer in changes.Observers)
         {
-            LogObserver(observer.Author, observer.IsQuarantined, observer.IsStuck);
-            _metrics.Quarantined(_aggregator.QuarantinedObservers);
+            var level = observer is { IsQuarantined: false, IsStuck: false } ? LogLevel.Information : LogLevel.Warning;
+            var standing = Standing(observer);
+            LogObserver(level, observer.Author, standing);
         }
 
         var news = new HealthNews(changes, reasons.MoveToImmutable());
@@ -485,9 +493,9 @@ internal sealed partial class HealthKeeper : BackgroundService
             remembered = null;
         }
 
-        if (remembered is not null)
+        if (remembered?.Memory is { } remains)
         {
-            _aggregator.Restore(name, remembered.Memory);
+            _aggregator.Restore(name, remains, now);
         }
 
         foreach (var (id, order) in orders)
@@ -633,10 +641,15 @@ internal sealed partial class HealthKeeper : BackgroundService
     [LoggerMessage(8003, LogLevel.Information, "Incident of {Upstream} is over: {Incident}")]
     private partial void LogIncidentOver(string upstream, IncidentKind incident);
 
-    [LoggerMessage(
-        8004,
-        LogLevel.Warning,
-        "Observer {Observer}: its failures are ignored: {IsQuarantined}; its passes are ignored: {IsStuck}"
-    )]
-    private partial void LogObserver(string observer, bool isQuarantined, bool isStuck);
+    private static string Standing(ObserverChange observer) =>
+        (observer.IsQuarantined, observer.IsStuck) switch
+        {
+            (true, true) => "is in quarantine: neither its failures nor its passes count, because the others contradict both",
+            (true, false) => "is in quarantine: its failures do not count, because the others contradict them; its passes do",
+            (false, true) => "passes what the others fail: its passes do not count; its failures do",
+            (false, false) => "agrees with the others again: all that it says counts",
+        };
+
+    [LoggerMessage(EventId = 8004, Message = "Observer {Observer} {Standing}")]
+    private partial void LogObserver(LogLevel level, string observer, string standing);
 }

@@ -1,5 +1,6 @@
 using System.Net;
 using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 
@@ -28,6 +29,7 @@ internal sealed partial class HealthLeadership : BackgroundService
     private readonly IServer _server;
     private readonly ServerOptions _options;
     private readonly IHostApplicationLifetime _lifetime;
+    private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly ILogger<HealthLeadership> _logger;
     private readonly Lock _lock = new();
@@ -39,6 +41,7 @@ internal sealed partial class HealthLeadership : BackgroundService
         IServer server,
         ServerOptions options,
         IHostApplicationLifetime lifetime,
+        HealthMetrics metrics,
         TimeProvider time,
         ILogger<HealthLeadership> logger,
         IHealthLease? lease = null
@@ -47,11 +50,13 @@ internal sealed partial class HealthLeadership : BackgroundService
         _server = server;
         _options = options;
         _lifetime = lifetime;
+        _metrics = metrics;
         _time = time;
         _logger = logger;
         _lease = lease;
         _answeredAt = time.GetTimestamp();
         _role = lease is null ? new HealthRole(true, ServerId, "") : new HealthRole(false, "", "");
+        metrics.Led(_role.Leads);
     }
 
     /// <summary>Id of this process, a new one with each start.</summary>
@@ -166,6 +171,7 @@ internal sealed partial class HealthLeadership : BackgroundService
             _changed = NewSignal();
         }
 
+        _metrics.Led(role.Leads);
         if (role.Leads)
         {
             LogLeads();

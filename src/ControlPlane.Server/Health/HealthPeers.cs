@@ -4,7 +4,9 @@ using System.Threading.Channels;
 using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health.Wire;
+using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.Publishing;
+using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
 using Google.Protobuf.WellKnownTypes;
 using Grpc.Core;
@@ -41,6 +43,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private readonly HealthArchive _archive;
     private readonly HealthHistory _history;
     private readonly CurrentState _current;
+    private readonly NameResolver _names;
     private readonly PeerTls _tls;
     private readonly HealthMetrics _metrics;
     private readonly TimeProvider _time;
@@ -51,6 +54,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private Connection? _connection;
     private string _followed = "";
     private string _lost = "";
+    private string _fault = "";
     private long _heardAt;
 
     public HealthPeers(
@@ -60,6 +64,7 @@ internal sealed partial class HealthPeers : BackgroundService
         HealthHistory history,
         HealthQuestions questions,
         CurrentState current,
+        NameResolver names,
         PeerTls tls,
         HealthMetrics metrics,
         TimeProvider time,
@@ -71,6 +76,7 @@ internal sealed partial class HealthPeers : BackgroundService
         _archive = archive;
         _history = history;
         _current = current;
+        _names = names;
         _tls = tls;
         _metrics = metrics;
         _time = time;
@@ -125,6 +131,9 @@ internal sealed partial class HealthPeers : BackgroundService
         }
     }
 
+    /// <summary>What another server said of an upstream, which this one may have heard before it knew the upstream; null if it said nothing.</summary>
+    public HealthMemory? Recall(string upstream) => _archive.Newest.TryGetValue(upstream, out var stored) ? Read([stored]) : null;
+
     /// <inheritdoc/>
     public override void Dispose()
     {
@@ -170,10 +179,11 @@ internal sealed partial class HealthPeers : BackgroundService
             catch (Exception e) when (e is RpcException or OperationCanceledException or HttpRequestException or TimeoutException)
             {
                 stoppingToken.ThrowIfCancellationRequested();
+                Volatile.Write(ref _fault, FaultOf(e));
                 if (_leadership.Role == role && _lost != role.Server)
                 {
                     _lost = role.Server;
-                    LogNotFollowed(role.Server, role.Address, e is RpcException rpc ? rpc.Status.Detail : e.Message);
+                    LogNotFollowed(role.Server, role.Address, FaultOf(e));
                 }
             }
 
@@ -187,7 +197,17 @@ internal sealed partial class HealthPeers : BackgroundService
     }
 
     /// <summary>Without a connection the store is the second best way of a verdict.</summary>
-    private async Task CatchUpAsync(CancellationToken cancellationToken) => _keeper.Adopt(await _archive.CatchUpAsync(cancellationToken));
+    private async Task CatchUpAsync(CancellationToken cancellationToken) => Adopt(await _archive.CatchUpAsync(cancellationToken));
+
+    /// <summary>Puts in force what another server decided, and what names resolve to by its word: the endpoints first, about which the verdicts are.</summary>
+    private void Adopt(HealthMemory decided)
+    {
+        _names.Adopt(decided);
+        _keeper.Adopt(decided);
+    }
+
+    private HealthMemory Read(IEnumerable<StoredHealth> stored) =>
+        StoredHealthJson.Read(stored, (upstream, e) => LogUnreadable(upstream, e.Message));
 
     private async Task FollowAsync(HealthRole role, CancellationToken cancellationToken)
     {
@@ -257,7 +277,7 @@ internal sealed partial class HealthPeers : BackgroundService
         if (upstreams.Length > 0 || response.Whole)
         {
             _archive.Adopt(upstreams, response.Whole);
-            _keeper.Adopt(StoredHealthJson.Read(upstreams, (upstream, e) => LogUnreadable(upstream, e.Message)));
+            Adopt(Read(upstreams));
         }
 
         if (response.Transitions.Count > 0)
@@ -288,7 +308,21 @@ internal sealed partial class HealthPeers : BackgroundService
         }
     }
 
-    private async Task<(bool IsAnswered, UpstreamHealthView? View)> AskAsync(
+    private static string FaultOf(Exception e) => e is RpcException rpc ? rpc.Status.Detail : e.Message;
+
+    /// <summary>That the server that decides cannot be asked, and since when it is silent.</summary>
+    private SecondHandView Unanswered(string reason)
+    {
+        var role = _leadership.Role;
+        var heardAt = Volatile.Read(ref _heardAt);
+        return new SecondHandView(
+            role.Server.Length > 0 ? role.Server : null,
+            heardAt == 0 ? null : _time.GetUtcNow() - _time.GetElapsedTime(heardAt),
+            role.Server.Length == 0 ? "no server is known to decide" : reason
+        );
+    }
+
+    private async Task<(UpstreamHealthView? View, SecondHandView? Unanswered)> AskAsync(
         string upstream,
         string? zone,
         long index,
@@ -298,7 +332,15 @@ internal sealed partial class HealthPeers : BackgroundService
     {
         if (Volatile.Read(ref _connection) is not { } connection)
         {
-            return (false, null);
+            var fault = Volatile.Read(ref _fault);
+            return (
+                null,
+                Unanswered(
+                    fault.Length > 0
+                        ? $"the server that decides is not reached: {fault.TrimEnd('.')}"
+                        : "the server that decides is not reached yet"
+                )
+            );
         }
 
         try
@@ -315,13 +357,14 @@ internal sealed partial class HealthPeers : BackgroundService
                 Options(index < 0 ? CallTimeout : wait + CallTimeout, cancellationToken)
             );
             return (
-                true,
-                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options)
+                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options),
+                null
             );
         }
-        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        catch (RpcException e) when (!cancellationToken.IsCancellationRequested)
         {
-            return (false, null);
+            var detail = e.StatusCode == StatusCode.DeadlineExceeded ? "it did not answer in time" : FaultOf(e).TrimEnd('.');
+            return (null, Unanswered($"the server that decides was asked in vain: {detail}"));
         }
     }
 

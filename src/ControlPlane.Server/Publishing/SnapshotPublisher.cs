@@ -43,6 +43,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     private readonly HealthKeeper _health;
     private readonly Prober _prober;
     private readonly NameResolver _names;
+    private readonly HealthRecall _recall;
     private readonly LastGoodFile _lastGood;
     private readonly PublishingMetrics _metrics;
     private readonly TimeProvider _time;
@@ -71,6 +72,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         HealthKeeper health,
         Prober prober,
         NameResolver names,
+        HealthRecall recall,
         LastGoodFile lastGood,
         PublishingMetrics metrics,
         TimeProvider time,
@@ -87,6 +89,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         _health = health;
         _prober = prober;
         _names = names;
+        _recall = recall;
         _lastGood = lastGood;
         _metrics = metrics;
         _time = time;
@@ -186,11 +189,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         await LoadAsync(stoppingToken);
         _secrets.Changed += OnSecretChanged;
         _names.Changed += OnResolved;
-        foreach (var upstream in _names.Resolved.Keys)
-        {
-            // Resolved before anybody listened.
-            OnResolved(upstream);
-        }
+        // Resolved before anybody listened.
+        OnResolved([.. _names.Resolved.Keys]);
 
         try
         {
@@ -240,7 +240,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     {
         var resources = Parse(state.Documents);
         var desired = DesiredState.Empty.Apply(state.Revision, resources, []);
-        await _health.BeginAsync(desired, cancellationToken);
+        var memory = await _recall(cancellationToken);
+        if (memory is not null)
+        {
+            _names.Adopt(memory);
+        }
+
+        FollowNames(desired, desired.List(ResourceKind.Upstream).Keys);
+        _health.Begin(desired.WithResolved(_names.Resolved), memory);
         lock (_lock)
         {
             _verdicts.TakeChanged();
@@ -330,12 +337,14 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
-    private void OnResolved(string upstream)
+    private void OnResolved(string upstream) => OnResolved([upstream]);
+
+    private void OnResolved(IReadOnlyCollection<string> upstreams)
     {
         lock (_lock)
         {
-            // An endpoint of it, whichever.
-            Put(_current.Desired, null, [ResourceKey.Sub(ResourceKind.Endpoint, upstream, "resolved")], [], []);
+            // An endpoint of each, whichever.
+            Put(_current.Desired, null, [.. upstreams.Select(u => ResourceKey.Sub(ResourceKind.Endpoint, u, "resolved"))], [], []);
         }
     }
 
@@ -356,17 +365,31 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         ImmutableArray<StoredResource> deleted
     )
     {
-        desired = desired.WithResolved(_names.Resolved);
         var affected = CompiledState.Affected(desired, touched);
+        var upstreams = affected.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name).ToList();
+        FollowNames(desired, upstreams);
+        if (!ReferenceEquals(desired.Resolved, _names.Resolved))
+        {
+            desired = desired.WithResolved(_names.Resolved);
+            compiled = null;
+        }
+
         var lane = touched.All(k => DesiredState.IsSubResource(k.Kind)) ? _endpoints : _changes;
         PutAffected(desired, compiled, affected, written, deleted, lane);
-        var upstreams = affected.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name).ToList();
         _health.Follow(desired, upstreams);
         var users = affected.Where(k => k.Kind == ResourceKind.Secret).SelectMany(desired.Referrers);
         _prober.Follow(desired, upstreams.Concat(users.Where(k => k.Kind == ResourceKind.Upstream).Select(k => k.Name)));
         if (desired.Revision > 0)
         {
             _lastGood.Offer(desired.Revision, desired.All.Select(r => DocumentOf(r, CanonicalForm.Write(r.Manifest))));
+        }
+    }
+
+    private void FollowNames(DesiredState desired, IEnumerable<string> upstreams)
+    {
+        foreach (var name in upstreams)
+        {
+            _names.Follow(name, (desired.Find(new ResourceKey(ResourceKind.Upstream, name))?.Manifest.Spec as UpstreamSpec)?.Endpoints);
         }
     }
 
@@ -402,11 +425,6 @@ internal sealed partial class SnapshotPublisher : BackgroundService
                 {
                     _secrets.Unwatch(key);
                 }
-            }
-
-            if (key.Kind == ResourceKind.Upstream)
-            {
-                _names.Follow(key.Name, (desired.Find(key)?.Manifest.Spec as UpstreamSpec)?.Endpoints);
             }
 
             if (result?.NextChangeAt is { } at)

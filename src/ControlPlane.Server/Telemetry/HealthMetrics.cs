@@ -23,7 +23,10 @@ internal sealed class HealthMetrics
     private readonly Counter<long> _guards;
     private readonly Histogram<double> _age;
     private readonly Histogram<double> _evaluation;
+
+    // Negative: not known here.
     private int _quarantined;
+    private int _leads;
 
     public HealthMetrics(IMeterFactory factory, CurrentState state, TimeProvider time)
     {
@@ -49,9 +52,17 @@ internal sealed class HealthMetrics
         );
         meter.CreateObservableGauge(
             "health.observers.quarantined",
-            () => Volatile.Read(ref _quarantined),
+            () =>
+                Volatile.Read(ref _quarantined) is >= 0 and var quarantined
+                    ? [new Measurement<int>(quarantined)]
+                    : Array.Empty<Measurement<int>>(),
             "{observer}",
             "Observers whose failures do not count, because the others contradict them."
+        );
+        meter.CreateObservableGauge(
+            "health.leader",
+            () => Volatile.Read(ref _leads),
+            description: "1 while this server decides about health, 0 while it follows another one."
         );
         _transitions = meter.CreateCounter<long>("upstream.transitions", "{transition}", "Steps of endpoints' state machines.");
         _guards = meter.CreateCounter<long>(
@@ -139,8 +150,11 @@ internal sealed class HealthMetrics
     /// <summary>A guard began to keep an endpoint.</summary>
     public void Guarded(HealthGuard guard) => _guards.Add(1, Tag("guard", guard.Name()));
 
-    /// <summary>How many observers are in quarantine now.</summary>
-    public void Quarantined(int observers) => Volatile.Write(ref _quarantined, observers);
+    /// <summary>Whether this server decides now.</summary>
+    public void Led(bool leads) => Volatile.Write(ref _leads, leads ? 1 : 0);
+
+    /// <summary>How many observers are in quarantine now; null where another server decides that.</summary>
+    public void Quarantined(int? observers) => Volatile.Write(ref _quarantined, observers ?? -1);
 
     /// <summary>How an upstream's endpoints stand now; null if its health is not decided here any more.</summary>
     public void Count(string upstream, HealthCounts? counts)

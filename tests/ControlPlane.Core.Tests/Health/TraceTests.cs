@@ -25,6 +25,12 @@ public sealed class TraceTests
     [Fact]
     public void There_are_traces() => Assert.True(Traces.Count > 80, $"only {Traces.Count} traces in {Folder}");
 
+    [Theory]
+    [MemberData(nameof(RandomFaultTests.SmallFleets), MemberType = typeof(RandomFaultTests))]
+    [MemberData(nameof(RandomFaultTests.LargeFleets), MemberType = typeof(RandomFaultTests))]
+    public void T48_Random_faults_of_every_shape_of_fleet_are_among_the_traces(string profile) =>
+        Assert.Contains($"random-{profile.Replace('-', '_')}", Traces.Select(row => row.Data));
+
     private static void Replay(string trace, bool evaluatesEverything)
     {
         var (replay, difference) = TraceReplay.Run(Lines(trace), evaluatesEverything);

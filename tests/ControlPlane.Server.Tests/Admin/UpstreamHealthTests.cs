@@ -6,6 +6,7 @@ using ControlPlane.Server.Storage;
 using ControlPlane.TestKit;
 using Microsoft.Data.Sqlite;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 
 namespace ControlPlane.Server.Tests.Admin;
 
@@ -101,12 +102,40 @@ public sealed class UpstreamHealthTests
     }
 
     [Fact]
+    public async Task Who_waits_is_answered_when_an_order_comes_that_changes_no_verdict()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, "a", 3);
+        await SayAsync(host, "a", passed: true, 1, 2, 3);
+        var known = await StateAsync(host, "a", 3, "UP");
+        known = await host.Client.HealthAsync("a", known.Index, TimeSpan.FromSeconds(1));
+
+        var next = host.Client.HealthAsync("a", known.Index, TimeSpan.FromMinutes(5));
+        await host.Client.OrderAsync("a", "10.0.0.1:8080", "freeze", new EndpointOrder { Reason = "a look at it" });
+
+        var answer = await next.WaitAsync(Eventually.DefaultWithin, TimeProvider.System);
+        Assert.Equal("freeze", answer.Endpoints[0].Override?.Order);
+    }
+
+    [Fact]
+    public async Task A_past_that_ends_before_it_begins_is_refused()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, "a", 1);
+        using var answer = await host.Http.GetAsync("/api/v1/upstreams/a/health/history?from=2030-01-02T00:00:00Z&to=2030-01-01T00:00:00Z");
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.Contains("'from' is after 'to'", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Who_waits_in_vain_is_answered_with_the_same_and_no_more_may_wait_than_watch()
     {
         await using var host = await ControlPlaneHost.StartAsync(o => o with { MaxWatchStreams = 1 });
         await PutAsync(host, "a", 1);
         await SayAsync(host, "a", passed: true, 1);
         var known = await StateAsync(host, "a", 1, "UP");
+        // What came of it has come.
+        known = await host.Client.HealthAsync("a", known.Index, TimeSpan.FromSeconds(1));
 
         var waiting = host.Client.HealthAsync("a", known.Index, TimeSpan.FromMinutes(1));
         await Eventually.True(
@@ -238,7 +267,7 @@ public sealed class UpstreamHealthTests
                 "the verdict",
                 async _ =>
                     (await read()).SingleOrDefault(s => s.Upstream == "a") is { Json: { } json }
-                    && StoredHealthJson.ReadUpstream(json).Memory.Endpoints[0].State == Core.Health.HealthState.Down,
+                    && StoredHealthJson.ReadUpstream(json).Memory!.Endpoints[0].State == Core.Health.HealthState.Down,
                 within: TimeSpan.FromSeconds(5)
             );
         }
@@ -261,6 +290,58 @@ public sealed class UpstreamHealthTests
         Assert.Equal(second.Id, (await NextAsync(resumed)).Id);
         using var bad = await host.Http.GetAsync("/api/v1/health/watch?since=x");
         Assert.Equal(HttpStatusCode.BadRequest, bad.StatusCode);
+    }
+
+    [Fact]
+    public async Task The_client_yields_transitions_until_it_is_told_to_stop_and_goes_on_where_it_was()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        var earlier = await TransitionAsync(host, "b");
+        using var stop = new CancellationTokenSource();
+        await using var live = host.Client.WatchHealthAsync("a", earlier.Id).GetAsyncEnumerator(stop.Token);
+        var next = live.MoveNextAsync();
+        await PutAsync(host, "c", 1);
+        await PutAsync(host, "a", 2);
+
+        Assert.True(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+        var first = live.Current;
+        Assert.Equal(("a", "10.0.0.1:8080", "NEW", "UP"), (first.Upstream, first.Endpoint, first.From, first.To));
+        Assert.NotNull(first.Explanation);
+        Assert.True(await live.MoveNextAsync().AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+
+        await using var resumed = host.Client.WatchHealthAsync("a", first.Id).GetAsyncEnumerator(stop.Token);
+        Assert.True(await resumed.MoveNextAsync().AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+        Assert.Equal(live.Current.Id, resumed.Current.Id);
+
+        next = live.MoveNextAsync();
+        await stop.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => next.AsTask());
+    }
+
+    [Fact]
+    public async Task The_client_says_why_a_watch_is_refused_and_ends_when_the_server_does()
+    {
+        await using var host = await ControlPlaneHost.StartAsync(o => o with { MaxWatchStreams = 1 });
+        var earlier = await TransitionAsync(host, "b");
+        await using var live = host.Client.WatchHealthAsync(since: earlier.Id - 1).GetAsyncEnumerator();
+        Assert.True(await live.MoveNextAsync());
+
+        await using var more = host.Client.WatchHealthAsync().GetAsyncEnumerator();
+        var refused = await Assert.ThrowsAsync<AdminClient.ApiException>(() => more.MoveNextAsync().AsTask());
+        Assert.Equal(429, refused.Problem.Status);
+
+        var next = live.MoveNextAsync();
+        host.Services.GetRequiredService<IHostApplicationLifetime>().StopApplication();
+        Assert.False(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+    }
+
+    /// <summary>The first transition of a new upstream of one endpoint.</summary>
+    private static async Task<HealthTransitionView> TransitionAsync(ControlPlaneHost host, string upstream)
+    {
+        await PutAsync(host, upstream, 1);
+        return Assert.Single(
+            (await Eventually.Get("the transition", _ => host.Client.HealthHistoryAsync(upstream), h => h.Items.Length > 0)).Items
+        );
     }
 
     /// <summary>A server that condemns the first of three endpoints, and ends.</summary>

@@ -12,7 +12,6 @@ using ControlPlane.TestKit;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -20,7 +19,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
 {
     private static readonly DateTimeOffset Start = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    private readonly FakeTimeProvider _time = new(Start);
+    private readonly SettableClock _time = new(Start);
     private readonly RecordedMetrics _meters = new();
     private readonly LogRecorder _logs = new();
     private readonly LoggerFactory _loggers;
@@ -47,7 +46,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        await _keeper.BeginAsync(Desired(3), CancellationToken.None);
+        _keeper.Begin(Desired(3), memory: null);
         await _keeper.StartAsync(CancellationToken.None);
     }
 
@@ -157,6 +156,104 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Of_many_transitions_at_once_each_has_its_reason_and_the_first_ones_name_who_said_what()
+    {
+        const int Endpoints = HealthKeeper.MaxDetailedReasons + 50;
+        _keeper.Connect("prober", "");
+        _keeper.Follow(Desired(Endpoints), ["cart"]);
+        await using var news = _keeper.WatchAsync(CancellationToken.None).GetAsyncEnumerator();
+        var next = news.MoveNextAsync();
+        await PassAsync([.. Enumerable.Range(1, Endpoints).Select(i => $"e{i}")]);
+
+        while (true)
+        {
+            Assert.True(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+            if (news.Current.Changes.Transitions.Length > HealthKeeper.MaxDetailedReasons)
+            {
+                break;
+            }
+
+            next = news.MoveNextAsync();
+        }
+
+        Assert.All(news.Current.Reasons, r => Assert.Contains("is HEALTHY", r!.Sentence, StringComparison.Ordinal));
+        Assert.All(news.Current.Reasons.Take(HealthKeeper.MaxDetailedReasons), r => Assert.Single(r!.Active.Evidence));
+        Assert.All(news.Current.Reasons.Skip(HealthKeeper.MaxDetailedReasons), r => Assert.Empty(r!.Active.Evidence));
+    }
+
+    [Fact]
+    public async Task Observers_in_quarantine_are_counted_from_the_first_decision_after_a_restart_on()
+    {
+        var memory = new HealthMemory(
+            new FleetMemory
+            {
+                Observers =
+                [
+                    new ObserverMemory
+                    {
+                        Author = "liar",
+                        SeenAt = _time.GetUtcNow(),
+                        QuarantinedSince = _time.GetUtcNow(),
+                    },
+                ],
+            },
+            ImmutableDictionary<string, RememberedUpstream>.Empty
+        );
+        using var meters = new RecordedMetrics();
+        using var keeper = new HealthKeeper(
+            _verdicts,
+            new HealthMetrics(meters.Factory, new CurrentState(), _time),
+            _time,
+            Leadership(),
+            new ServerOptions(),
+            FleetHealthPolicy.Default,
+            _loggers.CreateLogger<HealthKeeper>()
+        );
+        keeper.Begin(Desired(3), memory);
+        Assert.Equal(["1 {}"], meters.Read("health.observers.quarantined"));
+
+        await keeper.StartAsync(CancellationToken.None);
+        keeper.Lead(false);
+        // After the change of role.
+        await keeper.AskAsync(_ => 0, CancellationToken.None);
+        _time.Advance(TimeSpan.FromSeconds(0.5));
+        await keeper.AskAsync(_ => 0, CancellationToken.None);
+        Assert.Empty(meters.Read("health.observers.quarantined"));
+        await keeper.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task A_server_that_follows_counts_a_drain_as_over_when_it_is()
+    {
+        _keeper.Lead(false);
+        await _keeper.AskAsync(_ => 0, CancellationToken.None);
+        await _keeper.AskAsync(
+            model =>
+                model.Ledger.Record(
+                    new Override
+                    {
+                        Upstream = "cart",
+                        Endpoint = "e1",
+                        Author = "rest/local",
+                        Order = OverrideOrder.Drain,
+                        Reason = "a test",
+                        StartedAt = _time.GetUtcNow(),
+                    },
+                    _time.GetUtcNow()
+                ),
+            CancellationToken.None
+        );
+        await StepAsync();
+        Assert.Equal(1, (await CountsAsync()).Draining);
+
+        _time.Advance(TimeSpan.FromHours(1));
+        await StepAsync();
+        Assert.Equal((0, 1), await CountsAsync() is var counts ? (counts.Draining, counts.Disabled) : default);
+
+        Task<HealthCounts> CountsAsync() => _keeper.AskAsync(model => model.CountsOf("cart")!, CancellationToken.None);
+    }
+
+    [Fact]
     public async Task The_size_class_follows_ten_minutes_after_the_number_of_endpoints()
     {
         Assert.False(_verdicts.Find("cart")!.IsLarge);
@@ -190,6 +287,31 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_change_that_waits_to_be_merged_does_not_wait_for_a_clock_that_was_set_back()
+    {
+        _keeper.Connect("prober", "");
+        await PassAsync("e1", "e2", "e3");
+        await StepAsync();
+        await StepAsync();
+        _keeper.Follow(Desired(5), ["cart"]);
+        await PassAsync("e4");
+        Assert.Equal(["e1", "e2", "e3", "e4"], Healthy());
+        await PassAsync("e5");
+        Assert.Equal(["e1", "e2", "e3", "e4"], Healthy());
+
+        _time.Jump(-TimeSpan.FromHours(1));
+        for (var i = 0; i < 4; i++)
+        {
+            await StepAsync();
+        }
+
+        Assert.Equal(["e1", "e2", "e3", "e4", "e5"], Healthy());
+
+        IEnumerable<string> Healthy() =>
+            _verdicts.Find("cart")!.Everyone.Endpoints.Where(e => e.Status == PublishedStatus.Healthy).Select(e => e.Id);
+    }
+
+    [Fact]
     public async Task Who_connects_before_the_first_state_is_there_for_the_first_decision()
     {
         using var keeper = new HealthKeeper(
@@ -202,7 +324,7 @@ public sealed class HealthKeeperTests : IAsyncLifetime
             _loggers.CreateLogger<HealthKeeper>()
         );
         keeper.Connect("prober", "");
-        await keeper.BeginAsync(Desired(3), CancellationToken.None);
+        keeper.Begin(Desired(3), memory: null);
         await keeper.StartAsync(CancellationToken.None);
         // Without an observer it would be UP at once, checked by nobody.
         Assert.Equal(HealthState.New, await keeper.AskAsync(model => model.ExplainEndpoint("cart", "e1")!.State, CancellationToken.None));

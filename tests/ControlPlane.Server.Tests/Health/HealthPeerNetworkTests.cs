@@ -1,6 +1,8 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Health;
@@ -10,6 +12,7 @@ using ControlPlane.TestKit;
 using Grpc.Core;
 using Grpc.Net.Client;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -120,6 +123,220 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
             Patience
         );
         Assert.False(second.Services.GetRequiredService<HealthPeers>().IsFollowing);
+
+        // And says why it knows no more.
+        var health = await Eventually.Get(
+            "the answer at the other one",
+            _ => second.Client.HealthAsync("a"),
+            h => h is { SecondHand: not null } && h.Endpoints[0].Status == "UNHEALTHY",
+            Patience
+        );
+        Assert.Equal(first.Services.GetRequiredService<HealthLeadership>().ServerId, health.SecondHand!.Server);
+        Assert.Null(health.SecondHand.LastHeardAt);
+        Assert.Contains("is not reached", health.SecondHand.Reason, StringComparison.Ordinal);
+        Assert.Contains(
+            "2 of the 3 endpoints of a are given requests, as another server decided",
+            health.Sentence,
+            StringComparison.Ordinal
+        );
+        Assert.Contains("10.0.0.1:80 is UNHEALTHY: DOWN since", health.Endpoints[0].Sentence, StringComparison.Ordinal);
+        Assert.InRange(health.Endpoints[0].Penalty, 1, 1000);
+        Assert.Empty(health.Endpoints[0].Active.Evidence);
+    }
+
+    [Fact]
+    public async Task Without_database_and_leader_a_server_goes_on_with_what_it_had_and_then_decides_for_its_own_proxies()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var proxy = new PostgresProxy(database);
+        var first = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
+        await LeadsAsync(first);
+        await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString, NoProbes = true });
+        await FollowsAsync(second);
+        await first.Client.PutAsync(A, Five);
+        await SayAsync(first, passed: true, 1, 2, 3, 4, 5);
+        await FailAsync(first, 1);
+        using var xds = new XdsClient(second.Xds.ToString());
+        using var stream = xds.OpenDelta();
+        await Eventually.True("the verdict at the other one", async _ => await StatusAsync(second, 1) == "UNHEALTHY", Patience);
+        await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
+        var has = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+        await stream.AckAsync(has);
+        Assert.Equal((1, 0), (LeaderGauge(first), LeaderGauge(second)));
+
+        proxy.FallSilent();
+        await first.DisposeAsync();
+        var alone = TimeProvider.System.GetTimestamp();
+        var leadership = second.Services.GetRequiredService<HealthLeadership>();
+        Assert.False(leadership.Role.Leads);
+        // While it is not known whether the other one lives, nobody decides: evidence is refused, and what was published stays.
+        using (var refused = await second.Http.PostAsync("api/v1/evidence", new StringContent("{}")))
+        {
+            Assert.False(refused.IsSuccessStatusCode);
+        }
+
+        await LeadsAsync(second);
+        Assert.InRange(TimeProvider.System.GetElapsedTime(alone), TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        Assert.Equal(1, LeaderGauge(second));
+        Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
+
+        // The first that its proxies hear is what the evidence here says, and not that all begins anew.
+        await SayAsync(second, passed: true, 2, 3, 4, 5);
+        await FailAsync(second, 2);
+        var next = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
+        Assert.NotEqual(has.Resources[0].Version, next.Resources[0].Version);
+        await Eventually.True("the verdict of its own", async _ => await StatusAsync(second, 2) == "UNHEALTHY", Patience);
+        Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
+
+        // Connections that were silent are of no use any more.
+        proxy.Cut();
+        proxy.Mend();
+        var archive = second.Services.GetRequiredService<HealthArchive>();
+        await Eventually.True("what was decided to be written", _ => Task.FromResult(!archive.IsBehind), Patience);
+        Assert.True(leadership.Role.Leads);
+    }
+
+    [Fact]
+    public async Task A_verdict_that_comes_before_its_upstream_counts_when_that_comes()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var proxy = new PostgresProxy(database);
+        await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
+        await LeadsAsync(first);
+        await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString, NoProbes = true });
+        await FollowsAsync(second);
+
+        proxy.Cut();
+        await first.Client.PutAsync(A, Five);
+        await SayAsync(first, passed: true, 1, 2, 3, 4, 5);
+        await FailAsync(first, 1);
+        await Eventually.True("the verdict", async _ => await StatusAsync(first, 1) == "UNHEALTHY", Patience);
+        var archive = second.Services.GetRequiredService<HealthArchive>();
+        await Eventually.True(
+            "the other one to be told",
+            _ =>
+                Task.FromResult(
+                    archive.Newest.TryGetValue("a", out var told) && told.Json!.Contains("\"state\":\"down\"", StringComparison.Ordinal)
+                ),
+            Patience
+        );
+        Assert.Null(await second.Client.FindAsync(A));
+        proxy.Mend();
+
+        await Eventually.True(
+            "the verdict with the upstream",
+            async _ => await second.Client.FindAsync(A) is not null && await StatusAsync(second, 1) == "UNHEALTHY",
+            Patience
+        );
+    }
+
+    [Fact]
+    public async Task A_server_that_does_not_decide_writes_no_verdicts()
+    {
+        var database = await postgres.CreateDatabaseAsync();
+        await using var store = PostgresDesiredStateStoreTests.Open(database);
+        await store.MigrateAsync(CancellationToken.None);
+        // Somebody decides of whom nothing is heard.
+        await store.HoldLeaseAsync("another", "http://127.0.0.1:1", TimeSpan.FromHours(1), mayTake: true, CancellationToken.None);
+        var time = new FakeTimeProvider(TimeProvider.System.GetUtcNow());
+        await using var host = await ControlPlaneHost.StartAsync(
+            o => o with { Store = database, NoProbes = true },
+            builder => builder.Services.AddSingleton<TimeProvider>(time)
+        );
+        await host.Client.PutAsync(A, Five);
+        var leadership = host.Services.GetRequiredService<HealthLeadership>();
+        var archive = host.Services.GetRequiredService<HealthArchive>();
+        archive.MarkAll();
+        Assert.True(archive.IsBehind);
+        await Eventually.True(
+            "what is marked to be gathered",
+            _ =>
+            {
+                time.Advance(TimeSpan.FromSeconds(1));
+                return Task.FromResult(!archive.IsBehind && leadership.Role.Server == "another");
+            }
+        );
+
+        Assert.Empty(archive.Newest);
+        Assert.Empty(await store.LoadHealthAsync(DateTimeOffset.MinValue, CancellationToken.None));
+    }
+
+    private static readonly ResourceKey A = new(ResourceKind.Upstream, "a");
+
+    private const string Five = """
+        {"spec": {"health": {"authority": "central", "checks": [{"tcp": {}}]}, "endpoints": {"source": "static", "static": [
+        {"address": "10.0.0.1", "port": 80}, {"address": "10.0.0.2", "port": 80}, {"address": "10.0.0.3", "port": 80},
+        {"address": "10.0.0.4", "port": 80}, {"address": "10.0.0.5", "port": 80}]}}}
+        """;
+
+    private static async Task SayAsync(ControlPlaneHost host, bool passed, params int[] endpoints) =>
+        await Eventually.True(
+            "the evidence to be taken",
+            async _ =>
+            {
+                try
+                {
+                    var result = await host.Client.PostEvidenceAsync(
+                        endpoints.Select(i => new EvidenceItem
+                        {
+                            Upstream = "a",
+                            Endpoint = $"10.0.0.{i}:80",
+                            Passed = passed,
+                            Class = passed ? null : EvidenceClass.Refused,
+                            Ttl = TimeSpan.FromMinutes(5),
+                        })
+                    );
+                    return result.Accepted == endpoints.Length;
+                }
+                catch (AdminClient.ApiException e) when (e.Problem.Status == 503)
+                {
+                    // Nobody decides at the moment.
+                    return false;
+                }
+            }
+        );
+
+    /// <summary>As often as one observer alone must say it.</summary>
+    private static async Task FailAsync(ControlPlaneHost host, int endpoint)
+    {
+        for (var i = 0; i < 5; i++)
+        {
+            await SayAsync(host, passed: false, endpoint);
+        }
+    }
+
+    /// <summary>What proxies are told of an endpoint: its status, and where that is HEALTHY its weight.</summary>
+    private static async Task<string?> StatusAsync(ControlPlaneHost host, int endpoint)
+    {
+        var assignment = (await host.Client.XdsAsync(A)).Resources.SingleOrDefault(r => r.Type == "EDS")?.Message;
+        var found = assignment
+            ?["endpoints"]?[0]?["lbEndpoints"]?.AsArray()
+            .SingleOrDefault(e => (string?)e!["endpoint"]!["address"]!["socketAddress"]!["address"] == $"10.0.0.{endpoint}");
+        var status = (string?)found?["healthStatus"];
+        return status == "HEALTHY" ? $"HEALTHY/{(int?)found!["loadBalancingWeight"] ?? 1}" : status;
+    }
+
+    /// <summary>The gauge of one server's own meter: all servers of the tests are in one process.</summary>
+    private static int LeaderGauge(ControlPlaneHost host)
+    {
+        var value = -1;
+        using var listener = new MeterListener
+        {
+            InstrumentPublished = (instrument, l) =>
+            {
+                if (
+                    instrument.Name == "health.leader"
+                    && ReferenceEquals(instrument.Meter.Scope, host.Services.GetRequiredService<IMeterFactory>())
+                )
+                {
+                    l.EnableMeasurementEvents(instrument);
+                }
+            },
+        };
+        listener.SetMeasurementEventCallback<int>((_, measured, _, _) => value = measured);
+        listener.Start();
+        listener.RecordObservableInstruments();
+        return value;
     }
 
     [Fact]

@@ -11,7 +11,6 @@ using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Time.Testing;
 
 namespace ControlPlane.Server.Tests.Health;
 
@@ -41,7 +40,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     private const double Step = 0.5;
     private static readonly DateTimeOffset Origin = new(2026, 1, 1, 0, 0, 0, TimeSpan.Zero);
 
-    private readonly FakeTimeProvider _time;
+    private readonly SettableClock _time;
     private readonly ImmutableArray<string> _zones;
     private readonly PriorityQueue<Func<Task>, double> _events = new();
     private readonly List<Proxy> _proxies = [];
@@ -52,7 +51,7 @@ internal sealed class HealthWorld : IAsyncDisposable
     private readonly List<HealthEvidence> _evidence = [];
     private IReadOnlyList<string> _probed = [];
 
-    private HealthWorld(ControlPlaneHost host, FakeTimeProvider time, ImmutableArray<string> zones, string folder)
+    private HealthWorld(ControlPlaneHost host, SettableClock time, ImmutableArray<string> zones, string folder)
     {
         Host = host;
         _time = time;
@@ -65,8 +64,8 @@ internal sealed class HealthWorld : IAsyncDisposable
 
     public HealthKeeper Keeper => Host.Services.GetRequiredService<HealthKeeper>();
 
-    /// <summary>Seconds since the beginning.</summary>
-    public double T => (_time.GetUtcNow() - Origin).TotalSeconds;
+    /// <summary>Seconds since the beginning, jumps of the clock aside.</summary>
+    public double T => (_time.GetUtcNow() - _time.Offset - Origin).TotalSeconds;
 
     public DateTimeOffset Now => _time.GetUtcNow();
 
@@ -109,7 +108,7 @@ internal sealed class HealthWorld : IAsyncDisposable
         Action<WebApplicationBuilder>? services = null
     )
     {
-        var time = new FakeTimeProvider(Origin);
+        var time = new SettableClock(Origin);
         var folder = Directory.CreateTempSubdirectory("controlplane-").FullName;
         var host = await StartHostAsync(folder, time, options, services);
         await host.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(XdsClient.Patience, TimeProvider.System);
@@ -181,7 +180,7 @@ internal sealed class HealthWorld : IAsyncDisposable
 
     private static Task<ControlPlaneHost> StartHostAsync(
         string folder,
-        FakeTimeProvider time,
+        SettableClock time,
         Func<ServerOptions, ServerOptions>? options,
         Action<WebApplicationBuilder>? services
     ) =>
@@ -202,6 +201,9 @@ internal sealed class HealthWorld : IAsyncDisposable
                 services?.Invoke(builder);
             }
         );
+
+    /// <summary>The server's wall clock is set; the time that passes is the same.</summary>
+    public void Jump(TimeSpan by) => _time.Jump(by);
 
     /// <summary>Id of an endpoint by its number.</summary>
     public static string Id(int endpoint) => $"10.0.0.{endpoint + 1}:8080";
@@ -426,7 +428,7 @@ internal sealed class HealthWorld : IAsyncDisposable
                 Passed = backend == Backend.Ok,
                 Class = failure,
                 Text = text,
-                BegunAt = Origin.AddSeconds(begun),
+                BegunAt = Origin.AddSeconds(begun) + _time.Offset,
                 TimeToLive = TimeSpan.FromSeconds(17),
             }
         );

@@ -1,6 +1,9 @@
+using System.Net.Http.Json;
+using System.Text;
 using ControlPlane.Core.Discovery;
 using ControlPlane.Core.Health;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Api;
 using ControlPlane.Server.Discovery;
 using ControlPlane.TestKit;
 using Microsoft.Extensions.DependencyInjection;
@@ -433,6 +436,52 @@ public sealed class VerdictTests
         await world.RunUntilAsync(2, a => a.IsEqual(3));
         await world.RunAsync(120);
         Assert.All(world.Everyone.Received.Skip(since), r => Assert.True(r.Assignment.IsEqual(3), r.Assignment.ToString()));
+    }
+
+    [Fact]
+    public async Task T39_A_list_that_became_empty_is_refused_and_nothing_is_published_until_somebody_confirms_it()
+    {
+        await using var world = await HealthWorld.StartAsync(endpoints: 1);
+        var received = world.Everyone.Received.Count;
+        const string Empty = "spec: {endpoints: {source: static, static: []}}";
+        var path = $"api/v1/upstreams/{HealthWorld.Upstream}";
+
+        using var refused = await PutAsync(path);
+        var problem = await refused.Content.ReadFromJsonAsync<Problem>(ApiJson.Options);
+        await world.RunAsync(60);
+        Assert.Equal(Problem.TypePrefix + "confirmation-required", problem!.Type);
+        Assert.Equal(received, world.Everyone.Received.Count);
+
+        using var confirmed = await PutAsync($"{path}?{problem.Confirm}");
+        Assert.True(confirmed.IsSuccessStatusCode);
+        await world.RunUntilAsync(OrderBound, a => a.Endpoints.Sum(l => l.LbEndpoints.Count) == 0);
+
+        async Task<HttpResponseMessage> PutAsync(string uri)
+        {
+            using var content = new StringContent(Empty, Encoding.UTF8, "application/yaml");
+            return await world.Host.Http.PutAsync(uri, content);
+        }
+    }
+
+    [Theory]
+    [InlineData(3600)]
+    [InlineData(-3600)]
+    [InlineData(20)]
+    public async Task A_wall_clock_that_jumps_changes_nothing_that_is_published(double seconds)
+    {
+        await using var world = await HealthWorld.StartAsync();
+        world.Backends[HealthWorld.Id(1)] = Backend.Refused;
+        await world.RunUntilAsync(RefusedBound, a => a.StatusOf(1) == "UNHEALTHY");
+        await world.RunAsync(60);
+        var received = world.Everyone.Received.Count;
+
+        world.Jump(TimeSpan.FromSeconds(seconds));
+        await world.RunAsync(60);
+
+        Assert.Equal(received, world.Everyone.Received.Count);
+        // And it goes on deciding.
+        world.Backends.Clear();
+        await world.RunUntilAsync(120, a => a.IsEqual(6));
     }
 
     private static IEnumerable<string> Views(HealthWorld world) =>

@@ -230,6 +230,23 @@ public sealed class LoadReportingTests
     }
 
     [Fact]
+    public async Task Counts_that_go_backwards_are_those_of_another_interval_and_not_a_difference()
+    {
+        await using var host = await StartAsync();
+        await PutAsync(host, "a", "10.0.0.1");
+        using var client = new XdsClient(host.Xds.ToString());
+        using var stream = client.OpenLoadReports("edge-1");
+        await stream.BeginAsync();
+        await stream.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 900, 50)));
+        await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows is [{ Verdict: "50 of 950 failed" }]);
+
+        await stream.ReportAsync(Cluster("a", Ten, new ReportedEndpoint("10.0.0.1", 8080, 9, 1)));
+
+        await ReportedAsync(host, "a", "10.0.0.1:8080", rows => rows is [{ Verdict: "1 of 10 failed" }]);
+        Assert.All(await DroppedAsync(host), dropped => Assert.Equal(0, dropped.Value));
+    }
+
+    [Fact]
     public async Task A_node_without_an_id_is_refused()
     {
         await using var host = await StartAsync();

@@ -36,6 +36,7 @@ internal sealed class PostgresProxy : IAsyncDisposable
         CutBeforeRequest,
         CutBeforeReply,
         Silence,
+        Cut,
     }
 
     /// <summary>Leads through this proxy.</summary>
@@ -55,6 +56,12 @@ internal sealed class PostgresProxy : IAsyncDisposable
 
     /// <summary>From now on connections are taken and nothing is ever answered.</summary>
     public void FallSilent() => _fault = new Fault(FaultKind.Silence, []);
+
+    /// <summary>From now on every connection ends, until <see cref="Mend"/>.</summary>
+    public void Cut() => _fault = new Fault(FaultKind.Cut, []);
+
+    /// <summary>Ends <see cref="Cut"/>.</summary>
+    public void Mend() => _fault = new Fault(FaultKind.None, []);
 
     public async ValueTask DisposeAsync()
     {
@@ -138,6 +145,11 @@ internal sealed class PostgresProxy : IAsyncDisposable
             if (_fault.Kind == FaultKind.Silence)
             {
                 continue;
+            }
+
+            if (_fault.Kind == FaultKind.Cut)
+            {
+                return;
             }
 
             if (!pass(buffer[..count]))

@@ -31,4 +31,8 @@ internal readonly record struct DnsAnswer<T>(DnsResult Result, ImmutableArray<T>
     public static DnsAnswer<T> Of(ImmutableArray<T> records, TimeSpan ttl) => new(DnsResult.Found, records, ttl, "");
 
     public static DnsAnswer<T> Without(DnsResult result, string word) => new(result, [], TimeSpan.Zero, word);
+
+    /// <summary>The same answer in other records.</summary>
+    public DnsAnswer<TOther> With<TOther>(Func<IEnumerable<T>, IEnumerable<TOther>> convert) =>
+        new(Result, [.. convert(Records)], Ttl, Word);
 }

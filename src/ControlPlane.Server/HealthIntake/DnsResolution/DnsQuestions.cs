@@ -61,7 +61,7 @@ internal sealed class DnsQuestions
                 _ => more,
             };
         }
-        return new DnsAnswer<IPAddress>(answer.Result, [.. answer.Records.Select(r => r.Address)], answer.Ttl, answer.Word);
+        return answer.With(records => records.Select(r => r.Address));
     }
 
     /// <summary>The SRV records of a service (RFC 2782).</summary>

@@ -1,6 +1,9 @@
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
+using ControlPlane.Server.Health;
+using ControlPlane.Server.Publishing;
 using ControlPlane.TestKit;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace ControlPlane.Server.Tests.HealthIntake.DnsResolution;
 
@@ -96,6 +99,75 @@ public sealed class DnsUpstreamTests
         await host.Client.DeleteAsync(Shop);
     }
 
+    [Theory]
+    [InlineData("central")]
+    [InlineData("envoy")]
+    public async Task A_restarted_server_publishes_what_names_resolved_to_though_no_DNS_server_answers(string authority)
+    {
+        var folder = Directory.CreateTempSubdirectory("controlplane-");
+        try
+        {
+            await using var dns = new DnsServer();
+            dns.Set(Name, 1, "10.0.0.1", "10.0.0.2", "10.0.0.3");
+            string version;
+            await using (var host = await StartAsync())
+            {
+                await PutAsync(host, dns, more: $"health: {{authority: {authority}, checks: [{{tcp: {{}}}}]}}");
+                await AddressesAsync(host, "10.0.0.1", "10.0.0.2", "10.0.0.3");
+                if (authority == "central")
+                {
+                    await SayAsync(host, passed: true, times: 1, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80");
+                    await SayAsync(host, passed: false, times: 5, "10.0.0.1:80");
+                    await Eventually.True("the verdict", async _ => (await host.Client.HealthAsync("shop")).Endpoints[0].State == "DOWN");
+                }
+
+                var archive = host.Services.GetRequiredService<HealthArchive>();
+                await Eventually.True("the store to have it", _ => Task.FromResult(!archive.IsBehind));
+                version = (await AssignmentAsync(host))!.Version;
+            }
+
+            dns.IsSilent = true;
+            await using var again = await StartAsync();
+            await again.Services.GetRequiredService<CurrentState>().Loaded.WaitAsync(Eventually.DefaultWithin, TimeProvider.System);
+            // Whoever asks first is told: nothing is waited for.
+            Assert.Equal(version, (await AssignmentAsync(again))?.Version);
+            await Eventually.Get(
+                "the warning",
+                _ => again.Client.FindAsync(Shop),
+                v => v?.Status?.Warnings is { } warnings && warnings.Any(w => w.Code == "dns-timeout")
+            );
+            Assert.Equal(version, (await AssignmentAsync(again))?.Version);
+
+            dns.Set(Name, 1, "10.0.0.2", "10.0.0.3");
+            dns.IsSilent = false;
+            await AddressesAsync(again, "10.0.0.2", "10.0.0.3");
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+
+        Task<ControlPlaneHost> StartAsync() => ControlPlaneHost.StartAsync(o => o with { DataDir = folder.FullName, NoProbes = true });
+
+        static async Task SayAsync(ControlPlaneHost host, bool passed, int times, params string[] endpoints)
+        {
+            for (var i = 0; i < times; i++)
+            {
+                var result = await host.Client.PostEvidenceAsync(
+                    endpoints.Select(e => new EvidenceItem
+                    {
+                        Upstream = "shop",
+                        Endpoint = e,
+                        Passed = passed,
+                        Class = passed ? null : EvidenceClass.Refused,
+                        Ttl = TimeSpan.FromMinutes(1),
+                    })
+                );
+                Assert.Equal(endpoints.Length, result.Accepted);
+            }
+        }
+    }
+
     [Fact]
     public async Task Resolved_endpoints_are_probed()
     {
@@ -130,6 +202,9 @@ public sealed class DnsUpstreamTests
               {{more}}
             """
         );
+
+    private static async Task<XdsResource?> AssignmentAsync(ControlPlaneHost host) =>
+        (await host.Client.XdsAsync(Shop)).Resources.SingleOrDefault(r => r.Type == "EDS");
 
     private static async Task AddressesAsync(ControlPlaneHost host, params string[] addresses) =>
         await Eventually.Get(

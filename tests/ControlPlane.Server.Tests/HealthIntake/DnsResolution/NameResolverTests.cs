@@ -1,10 +1,13 @@
+using System.Collections.Immutable;
 using System.Diagnostics.Metrics;
 using System.Threading.Channels;
 using ControlPlane.Core.Compilation;
 using ControlPlane.Resources.Upstreams;
+using ControlPlane.Server.Health;
 using ControlPlane.Server.HealthIntake.DnsResolution;
 using ControlPlane.Server.Tests.Storage;
 using ControlPlane.TestKit;
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
@@ -20,11 +23,20 @@ public sealed class NameResolverTests : IAsyncDisposable
     private readonly FakeTimeProvider _time = new();
     private readonly ServiceProvider _services = new ServiceCollection().AddMetrics().BuildServiceProvider();
     private readonly Channel<string> _changes = Channel.CreateUnbounded<string>();
+    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("controlplane-");
+    private readonly WebApplication _app;
     private readonly NameResolver _names;
 
     public NameResolverTests()
     {
-        _names = new NameResolver(_time, new DnsMetrics(_services.GetRequiredService<IMeterFactory>()), NullLogger<NameResolver>.Instance);
+        // Of a server with a database of its own, which decides.
+        _app = ControlPlaneServer.Build(new ServerOptions { DataDir = _folder.FullName });
+        _names = new NameResolver(
+            _app.Services.GetRequiredService<HealthLeadership>(),
+            _time,
+            Metrics(),
+            NullLogger<NameResolver>.Instance
+        );
         _names.Changed += name => _changes.Writer.TryWrite(name);
     }
 
@@ -32,6 +44,8 @@ public sealed class NameResolverTests : IAsyncDisposable
     {
         await _names.StopAsync(CancellationToken.None);
         await _services.DisposeAsync();
+        await _app.DisposeAsync();
+        _folder.Delete(recursive: true);
         await _dns.DisposeAsync();
     }
 
@@ -126,7 +140,8 @@ public sealed class NameResolverTests : IAsyncDisposable
     public async Task The_bounds_count_where_the_TTL_is_beyond_them(int ttl, int seconds)
     {
         _dns.Set(Name, ttl, "10.0.0.1");
-        var (_, wait) = await new UpstreamNames("shop", Spec(new(), Host(Name)), Questions(), Metrics()).ResolveAsync(
+        var (_, wait) = await new UpstreamNames("shop", Spec(new(), Host(Name)), Questions(), Metrics()).AskAsync(
+            NameMemory.Nothing,
             _time.GetUtcNow(),
             default
         );
@@ -195,9 +210,72 @@ public sealed class NameResolverTests : IAsyncDisposable
         await NextAsync();
         Break("servfail");
         Follow(Host(Name) with { Weight = 7 });
-        var resolved = await NextAsync();
+        // At once, whoever answers.
+        var resolved = _names.Resolved["shop"];
         Assert.Equal(7u, ((EndpointSpec)resolved.Endpoints!["10.0.0.1:80"].Manifest.Spec).Weight);
-        Assert.Single(resolved.Problems);
+        Assert.Same(resolved.Endpoints, (await NextAsync()).Endpoints);
+        Assert.Single(_names.Resolved["shop"].Problems);
+    }
+
+    [Fact]
+    public async Task A_changed_spec_waits_for_the_names_that_are_new_in_it()
+    {
+        _dns.Set(Name, 5, "10.0.0.1");
+        _dns.Set("other.example.com", 5, "10.0.0.2");
+        Follow(Host(Name));
+        await NextAsync();
+        _dns.IsSilent = true;
+        Follow(Host("other.example.com"));
+        Assert.Equal(["10.0.0.1:80"], _names.Resolved["shop"].Endpoints!.Keys);
+        _dns.IsSilent = false;
+        Assert.Equal(["10.0.0.2:80"], (await NextAsync()).Endpoints!.Keys);
+    }
+
+    [Fact]
+    public async Task What_was_answered_before_is_in_force_before_anybody_is_asked()
+    {
+        _dns.SetServices("_http._tcp.example.com", 5, (2, 1, 8082, "b.example.com"), (1, 3, 8081, "a.example.com"));
+        _dns.Set("a.example.com", 5, "10.0.0.2", "10.0.0.1");
+        _dns.Set("b.example.com", 5, "10.0.0.3");
+        Follow(new EndpointSpec { Address = "_http._tcp.example.com" }, Host("gone.example.com"));
+        var before = await NextAsync();
+        var text = StoredHealthJson.Write(new RememberedUpstream(null, null, IsLarge: false, _names.Remember("shop")));
+
+        var again = new NameResolver(
+            _app.Services.GetRequiredService<HealthLeadership>(),
+            _time,
+            Metrics(),
+            NullLogger<NameResolver>.Instance
+        );
+        _dns.IsSilent = true;
+        // The answers may come before the upstream that they belong to, as from another server.
+        again.Adopt(
+            new HealthMemory(null, ImmutableDictionary<string, RememberedUpstream>.Empty.Add("shop", StoredHealthJson.ReadUpstream(text)))
+        );
+        Assert.Empty(again.Resolved);
+        again.Follow("shop", Spec(new(), new EndpointSpec { Address = "_http._tcp.example.com" }, Host("gone.example.com")));
+
+        var resolved = again.Resolved["shop"];
+        Assert.Equal(before.Endpoints!.Values.Select(e => e.Manifest.Spec), resolved.Endpoints!.Values.Select(e => e.Manifest.Spec));
+        Assert.Equal(["10.0.0.1:8081", "10.0.0.2:8081", "10.0.0.3:8082"], resolved.Endpoints.Keys);
+        Assert.Equal(before.Problems, resolved.Problems);
+        Assert.Equal(text, StoredHealthJson.Write(new RememberedUpstream(null, null, IsLarge: false, again.Remember("shop"))));
+        await again.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task Answers_in_another_order_are_the_same_answers()
+    {
+        _dns.Set(Name, 5, "10.0.0.1", "10.0.0.2");
+        var names = new UpstreamNames("shop", Spec(new(), Host(Name)), Questions(), Metrics());
+        var (first, _) = await names.AskAsync(NameMemory.Nothing, _time.GetUtcNow(), default);
+        _dns.Set(Name, 5, "10.0.0.2", "10.0.0.1");
+        var (second, _) = await names.AskAsync(first, _time.GetUtcNow().AddMinutes(1), default);
+        Assert.Equal(first.Addresses[0].Since, second.Addresses[0].Since);
+        Assert.Equal(
+            StoredHealthJson.Write(new RememberedUpstream(null, null, IsLarge: false, first)),
+            StoredHealthJson.Write(new RememberedUpstream(null, null, IsLarge: false, second))
+        );
     }
 
     [Fact]

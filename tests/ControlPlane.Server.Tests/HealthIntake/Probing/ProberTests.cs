@@ -96,6 +96,34 @@ public sealed class ProberTests : IDisposable
         Assert.Empty(health.Endpoints[0].Active.Evidence);
     }
 
+    [Theory]
+    [InlineData("127.0.0.1", "127.0.0.1", null, false, true)]
+    [InlineData("0.0.0.0", "127.0.0.1", null, false, false)]
+    [InlineData("127.0.0.1", "0.0.0.0", null, false, false)]
+    [InlineData("127.0.0.1", "127.0.0.1", "10.0.0.1", false, false)]
+    [InlineData("127.0.0.1", "127.0.0.1", "127.0.0.1", false, true)]
+    [InlineData("0.0.0.0", "0.0.0.0", "0.0.0.0", true, true)]
+    public void Loopback_is_probed_only_by_a_server_that_listens_on_loopback_alone_or_that_is_told_to(
+        string admin,
+        string xds,
+        string? peers,
+        bool says,
+        bool isProbed
+    )
+    {
+        var options = new ServerOptions
+        {
+            AdminListen = new IPEndPoint(IPAddress.Parse(admin), 8080),
+            XdsListen = new IPEndPoint(IPAddress.Parse(xds), 18000),
+            PeerListen = peers is null ? null : new IPEndPoint(IPAddress.Parse(peers), 18001),
+            Store = peers is null ? null : "Host=db",
+            ProbeLoopback = says,
+        };
+        Assert.Equal(isProbed, options.ProbeTargets!.Refusal(new IPEndPoint(IPAddress.Loopback, 80)) is null);
+        Assert.Null(options.ProbeTargets.Refusal(new IPEndPoint(IPAddress.Parse("10.0.0.1"), 80)));
+        Assert.NotNull(options.ProbeTargets.Refusal(new IPEndPoint(IPAddress.Parse("169.254.169.254"), 80)));
+    }
+
     [Fact]
     public async Task A_new_endpoint_is_in_service_as_soon_as_it_has_passed_and_not_before()
     {
