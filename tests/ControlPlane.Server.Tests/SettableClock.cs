@@ -12,7 +12,7 @@ internal sealed class SettableClock(DateTimeOffset start) : FakeTimeProvider(sta
 
     public override DateTimeOffset GetUtcNow() => base.GetUtcNow() + Offset;
 
-    /// <inheritdoc/>
+    /// <summary>That of the base follows the wall clock.</summary>
     public override long GetTimestamp() => base.GetUtcNow().Ticks;
 
     /// <summary>Sets the wall clock.</summary>

@@ -15,7 +15,7 @@ public sealed class QuorumTests
         {
             for (var passes = 0; passes <= n; passes++)
             {
-                // One or two are too few for a quorum: they must fail more often.
+                // One or two are too few for a quorum: all must fail it, and more often.
                 var vote = Vote(Enumerable.Range(0, n).Select(k => ("a", k < passes)), failures: n < 3 ? 5 : 3);
                 var expected =
                     passes < needed[n - 1] ? ActiveVote.Down

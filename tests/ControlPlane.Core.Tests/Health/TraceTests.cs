@@ -25,11 +25,14 @@ public sealed class TraceTests
     [Fact]
     public void There_are_traces() => Assert.True(Traces.Count > 80, $"only {Traces.Count} traces in {Folder}");
 
-    [Theory]
-    [MemberData(nameof(RandomFaultTests.SmallFleets), MemberType = typeof(RandomFaultTests))]
-    [MemberData(nameof(RandomFaultTests.LargeFleets), MemberType = typeof(RandomFaultTests))]
-    public void T48_Random_faults_of_every_shape_of_fleet_are_among_the_traces(string profile) =>
-        Assert.Contains($"random-{profile.Replace('-', '_')}", Traces.Select(row => row.Data));
+    [Fact]
+    public void T48_Random_faults_of_every_shape_of_fleet_are_among_the_traces() =>
+        Assert.Empty(
+            RandomFaultTests
+                .SmallFleets.Concat(RandomFaultTests.LargeFleets)
+                .Select(row => $"random-{row.Data.Replace('-', '_')}")
+                .Except(Traces.Select(row => row.Data))
+        );
 
     private static void Replay(string trace, bool evaluatesEverything)
     {

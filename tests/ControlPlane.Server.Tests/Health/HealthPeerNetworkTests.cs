@@ -162,7 +162,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         await stream.AskAsync(ResourceType.Endpoints.TypeUrl, "a");
         var has = await stream.ExpectResponseAsync(ResourceType.Endpoints.TypeUrl);
         await stream.AckAsync(has);
-        Assert.Equal((1, 0), (LeaderGauge(first), LeaderGauge(second)));
+        Assert.Equal((1, 0), (LeaderMetric(first), LeaderMetric(second)));
 
         proxy.FallSilent();
         await first.DisposeAsync();
@@ -177,7 +177,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
 
         await LeadsAsync(second);
         Assert.InRange(TimeProvider.System.GetElapsedTime(alone), TimeSpan.Zero, TimeSpan.FromSeconds(10));
-        Assert.Equal(1, LeaderGauge(second));
+        Assert.Equal(1, LeaderMetric(second));
         Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
 
         // The first that its proxies hear is what the evidence here says, and not that all begins anew.
@@ -316,27 +316,23 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         return status == "HEALTHY" ? $"HEALTHY/{(int?)found!["loadBalancingWeight"] ?? 1}" : status;
     }
 
-    /// <summary>The gauge of one server's own meter: all servers of the tests are in one process.</summary>
-    private static int LeaderGauge(ControlPlaneHost host)
+    /// <summary>What a server's gauge says of who decides; an endpoint of metrics has those of all servers of the process.</summary>
+    private static int LeaderMetric(ControlPlaneHost host)
     {
-        var value = -1;
-        using var listener = new MeterListener
+        var factory = host.Services.GetRequiredService<IMeterFactory>();
+        var found = new List<int>();
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = (instrument, l) =>
         {
-            InstrumentPublished = (instrument, l) =>
+            if (ReferenceEquals(instrument.Meter.Scope, factory) && instrument.Name == "health.leader")
             {
-                if (
-                    instrument.Name == "health.leader"
-                    && ReferenceEquals(instrument.Meter.Scope, host.Services.GetRequiredService<IMeterFactory>())
-                )
-                {
-                    l.EnableMeasurementEvents(instrument);
-                }
-            },
+                l.EnableMeasurementEvents(instrument);
+            }
         };
-        listener.SetMeasurementEventCallback<int>((_, measured, _, _) => value = measured);
+        listener.SetMeasurementEventCallback<int>((_, value, _, _) => found.Add(value));
         listener.Start();
         listener.RecordObservableInstruments();
-        return value;
+        return Assert.Single(found);
     }
 
     [Fact]
