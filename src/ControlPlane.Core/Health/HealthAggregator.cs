@@ -286,7 +286,7 @@ public sealed class HealthAggregator
         {
             OpinionVerdict.Pass => opinion.Fails > 0,
             OpinionVerdict.Fail => opinion.Passes > 0
-                || (opinion.Fails > 0 && opinion.Fails < (_fleet.IsQuorumOfExisting(u) ? u.Policy.Fall : u.Policy.FallOfFew)),
+                || (opinion.Fails > 0 && opinion.Fails < (_fleet.IsQuorumOfExisting(u, e) ? u.Policy.Fall : u.Policy.FallOfFew)),
             _ => true,
         };
     }

@@ -235,7 +235,7 @@ internal static class HealthMemories
         {
             if (ledger.TryFind(author, out var observer))
             {
-                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Past(at, now));
+                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Past(at, now), isRecalled: true);
             }
         }
         u.HasUniformErrors = u.WasUniform = memory.HasUniformErrors;

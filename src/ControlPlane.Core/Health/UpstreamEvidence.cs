@@ -16,7 +16,7 @@ internal sealed class UpstreamEvidence
     private readonly Dictionary<string, int> _indexes = [];
     private readonly Dictionary<string, LoadReporter> _reportersByEnvoy = [];
     private readonly List<LoadReporter> _reporters = [];
-    private readonly List<(Observer Observer, int Zone, Instant At)> _heard = [];
+    private readonly List<(Observer Observer, int Zone, Instant At, bool IsRecalled)> _heard = [];
     private Instant _forgotAt = Instant.Never;
 
     public EndpointEvidence[] Endpoints { get; private set; } = [];
@@ -37,8 +37,11 @@ internal sealed class UpstreamEvidence
 
     public IReadOnlyList<LoadReporter> Reporters => _reporters;
 
-    /// <summary>The observers that have spoken of this upstream, where they stood and when they last did.</summary>
-    public IReadOnlyList<(Observer Observer, int Zone, Instant At)> HeardFrom => _heard;
+    /// <summary>
+    /// The observers that have spoken of this upstream, where they stood and when they last did. Of what is only recalled from before a restart it is not known about which
+    /// endpoints it was.
+    /// </summary>
+    public IReadOnlyList<(Observer Observer, int Zone, Instant At, bool IsRecalled)> HeardFrom => _heard;
 
     public int IndexOf(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? index : -1;
 
@@ -96,18 +99,18 @@ internal sealed class UpstreamEvidence
 
     /// <summary>An observer spoke of this upstream.</summary>
     /// <returns>Whether it is new here: it had not for long, or stood elsewhere.</returns>
-    public bool Heard(Observer observer, int zone, Instant now)
+    public bool Heard(Observer observer, int zone, Instant now, bool isRecalled = false)
     {
         foreach (ref var heard in CollectionsMarshal.AsSpan(_heard))
         {
             if (heard.Observer == observer)
             {
                 var isNew = now - heard.At > Observer.ExistsFor || zone != heard.Zone;
-                (heard.Zone, heard.At) = (zone, Instant.Later(heard.At, now));
+                (heard.Zone, heard.At, heard.IsRecalled) = (zone, Instant.Later(heard.At, now), isRecalled);
                 return isNew;
             }
         }
-        _heard.Add((observer, zone, now));
+        _heard.Add((observer, zone, now, isRecalled));
         return true;
     }
 

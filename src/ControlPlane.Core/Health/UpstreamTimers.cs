@@ -22,7 +22,7 @@ internal static class UpstreamTimers
             next.Add(fault.Since + MassFreeze.OneKind);
             next.Add((fault.SilentSince + Observer.ExistsFor).Next);
         }
-        foreach (var (_, _, at) in u.Evidence.HeardFrom)
+        foreach (var (_, _, at, _) in u.Evidence.HeardFrom)
         {
             next.Add((at + Observer.ExistsFor).Next);
         }
