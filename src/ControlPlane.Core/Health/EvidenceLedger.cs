@@ -114,7 +114,7 @@ public sealed class EvidenceLedger
     {
         if (_upstreams.Remove(upstream, out var evidence))
         {
-            evidence.SetEndpoints([]);
+            evidence.SetEndpoints([], []);
         }
     }
 

@@ -30,6 +30,9 @@ public sealed record EndpointMemory
     /// <summary>The endpoint's id.</summary>
     public required string Id { get; init; }
 
+    /// <summary>Where it was reached (<see cref="HealthTarget.Address"/>); null if that is not known.</summary>
+    public string? Address { get; init; }
+
     /// <summary>When it was added.</summary>
     public DateTimeOffset AddedAt { get; init; }
 
@@ -214,7 +217,7 @@ internal static class HealthMemories
     {
         foreach (var endpoint in memory.Endpoints)
         {
-            if (u.Find(endpoint.Id) is { } e)
+            if (u.Find(endpoint.Id) is { } e && (endpoint.Address ?? e.Target.Address) == e.Target.Address)
             {
                 Restore(e, endpoint with { Penalty = Math.Min(endpoint.Penalty, u.Policy.FlapDamping.Ceiling) }, now);
             }
@@ -267,6 +270,7 @@ internal static class HealthMemories
         new()
         {
             Id = e.Target.Id,
+            Address = e.Target.Address,
             AddedAt = e.AddedAt.ToTime() ?? default,
             State = e.State,
             Since = e.Since.ToTime() ?? default,

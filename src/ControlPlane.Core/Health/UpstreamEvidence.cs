@@ -66,16 +66,12 @@ internal sealed class UpstreamEvidence
     }
 
     /// <summary>Takes the registry's list; the evidence about those that stay is kept.</summary>
-    public void SetEndpoints(IReadOnlyList<string> ids)
+    /// <param name="ids">The endpoints' ids.</param>
+    /// <param name="from">Of each its place in the list before; -1 of one that is new.</param>
+    public void SetEndpoints(IReadOnlyList<string> ids, int[] from)
     {
         var before = Endpoints;
-        var from = new int[ids.Count];
-        var kept = new HashSet<int>();
-        for (var i = 0; i < from.Length; i++)
-        {
-            from[i] = IndexOf(ids[i]);
-            kept.Add(from[i]);
-        }
+        var kept = new HashSet<int>(from);
         _indexes.Clear();
         Endpoints = new EndpointEvidence[from.Length];
         for (var i = 0; i < from.Length; i++)

@@ -287,6 +287,55 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task An_endpoint_at_another_address_is_another_host_whatever_its_id()
+    {
+        _keeper.Connect("prober", "");
+        await PassAsync("e1", "e2", "e3");
+        _keeper.Follow(
+            Desired(3)
+                .Apply(
+                    2,
+                    [
+                        Stored(
+                            ResourceKey.Sub(ResourceKind.Endpoint, "cart", "e1"),
+                            new EndpointSpec { Address = "10.0.0.1", Port = 81 },
+                            default
+                        ),
+                    ],
+                    []
+                ),
+            ["cart"]
+        );
+        Assert.Equal((HealthState.New, HealthState.Up), (await StateAsync("e1"), await StateAsync("e2")));
+
+        var memory = await _keeper.AskAsync(model => model.Remember("cart")!, CancellationToken.None);
+        Assert.Equal("10.0.0.1:81", memory.Endpoints[0].Address);
+        _keeper.Record([Fail("e2")]);
+        _keeper.Follow(
+            Desired(3)
+                .Apply(
+                    3,
+                    [
+                        Stored(
+                            ResourceKey.Sub(ResourceKind.Endpoint, "cart", "e2"),
+                            new EndpointSpec
+                            {
+                                Address = "10.0.0.2",
+                                Port = 80,
+                                Weight = 7,
+                            },
+                            default
+                        ),
+                    ],
+                    []
+                ),
+            ["cart"]
+        );
+        Assert.Equal(HealthState.Up, await StateAsync("e3"));
+        Assert.NotEqual(HealthState.New, await StateAsync("e2"));
+    }
+
+    [Fact]
     public async Task A_change_that_waits_to_be_merged_does_not_wait_for_a_clock_that_was_set_back()
     {
         _keeper.Connect("prober", "");
