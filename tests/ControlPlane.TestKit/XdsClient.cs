@@ -132,9 +132,10 @@ public abstract class XdsStream<TRequest, TResponse>(AsyncDuplexStreamingCall<TR
     }
 
     /// <summary>The next response, of whatever type.</summary>
-    public async Task<TResponse> NextAsync()
+    /// <param name="within">How long it may take; <see cref="XdsClient.Patience"/> unless said.</param>
+    public async Task<TResponse> NextAsync(TimeSpan? within = null)
     {
-        using var patience = new CancellationTokenSource(XdsClient.Patience, TimeProvider.System);
+        using var patience = new CancellationTokenSource(within ?? XdsClient.Patience, TimeProvider.System);
         try
         {
             return await call.ResponseStream.MoveNext(patience.Token)

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using ControlPlane.Core.Compilation.Probes;
@@ -84,6 +85,7 @@ public static class HealthDefinition
             .. endpoints.Select(e => new HealthTarget
             {
                 Id = e.Key,
+                Address = AddressOf(e.Value),
                 Zone = e.Value.Locality?.Zone ?? "",
                 Priority = e.Value.Priority,
                 Weight = e.Value.Weight,
@@ -92,6 +94,15 @@ public static class HealthDefinition
                     : ProbeCompiler.Refusal(spec, e.Value, targets) is not null,
             }),
         ];
+
+    private static string AddressOf(EndpointSpec endpoint) =>
+        string.Join(
+            ' ',
+            endpoint
+                .AdditionalAddresses.Select(a => (a.Address, a.Port))
+                .Prepend((endpoint.Address, endpoint.Port))
+                .Select(a => string.Create(CultureInfo.InvariantCulture, $"{a.Address}:{a.Port}"))
+        );
 
     /// <summary>The order that an operator's object stands for.</summary>
     public static OverrideOrder OrderOf(OverrideAction action) =>

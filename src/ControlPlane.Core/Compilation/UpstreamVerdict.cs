@@ -67,7 +67,7 @@ public sealed record VerdictView(
                 result.Add(
                     endpoint with
                     {
-                        Weight = published.Weight * endpoint.Spec.Weight / known.FullWeight,
+                        Weight = (ulong)((UInt128)published.Weight * endpoint.Spec.Weight / known.FullWeight),
                         Status = endpoint.Status == EndpointStatus.Active ? StatusOf(published.Status) : endpoint.Status,
                     }
                 );

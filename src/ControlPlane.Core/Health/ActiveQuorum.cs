@@ -151,7 +151,7 @@ internal static class ActiveQuorum
     {
         var allPass = tally.Share >= 1.0;
         var allFail = tally.AllFail;
-        if (fleet.IsQuorumOfExisting(u))
+        if (fleet.IsQuorumOfExisting(u, e))
         {
             // Enough exist, too few are fresh (G7).
             return allPass ? ActiveVote.Up

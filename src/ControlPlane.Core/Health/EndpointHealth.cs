@@ -136,7 +136,7 @@ internal sealed class EndpointHealth(HealthTarget target, EndpointEvidence evide
     /// </summary>
     public OverrideOrder? Order(Instant now)
     {
-        if (Evidence.Override is not { } order || (order.ExpiresAt is { } end && Instant.Of(end) <= now))
+        if (Evidence.Override is not { } order || Evidence.OrderEndsAt <= now)
         {
             return null;
         }
@@ -177,7 +177,9 @@ internal struct FlapPenalty
     public Instant At;
 
     public readonly double Now(Instant now, FlapDampingParameters parameters) =>
-        Value == 0 ? 0 : Value * Math.Pow(2, -((now - At).TotalSeconds / parameters.HalfLife.TotalSeconds));
+        Value == 0
+            ? 0
+            : Math.Min(parameters.Ceiling, Value * Math.Pow(2, -Math.Max(0, (now - At).TotalSeconds / parameters.HalfLife.TotalSeconds)));
 
     public void Add(Instant now, FlapDampingParameters parameters)
     {

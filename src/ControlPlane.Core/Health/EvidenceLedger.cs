@@ -89,7 +89,7 @@ public sealed class EvidenceLedger
         {
             CheckResult result => Record(upstream, result, at),
             LoadReport report => Record(upstream, report, at),
-            Override order => Record(upstream, order, at),
+            Override order => Record(upstream, order, now),
             _ => throw new ArgumentException($"The ledger has no place for {evidence.GetType().Name}.", nameof(evidence)),
         };
     }
@@ -114,7 +114,7 @@ public sealed class EvidenceLedger
     {
         if (_upstreams.Remove(upstream, out var evidence))
         {
-            evidence.SetEndpoints([]);
+            evidence.SetEndpoints([], []);
         }
     }
 
@@ -127,9 +127,27 @@ public sealed class EvidenceLedger
         var behind = _latest - (Instant.Of(now) + _setBack);
         if (_latest.IsSet && behind > SetBackAtLeast)
         {
+            // The offset stays: all else in the model is a duration, which it does not touch. What people gave by the wall clock moves along instead.
             _setBack += behind;
+            MoveOrders(behind);
         }
         return _latest = Moment(now);
+    }
+
+    private void MoveOrders(TimeSpan by)
+    {
+        foreach (var upstream in _upstreams.Values)
+        {
+            foreach (var endpoint in upstream.Endpoints)
+            {
+                if (endpoint.Override is { } order)
+                {
+                    endpoint.OrderedAt += by;
+                    endpoint.OrderEndsAt = order.ExpiresAt is null ? Instant.Forever : endpoint.OrderEndsAt + by;
+                    upstream.IsChanged = IsUrgent = true;
+                }
+            }
+        }
     }
 
     internal int ZoneIndex(string zone)
@@ -261,17 +279,19 @@ public sealed class EvidenceLedger
         return EvidenceOutcome.Accepted;
     }
 
-    private EvidenceOutcome Record(UpstreamEvidence upstream, Override order, Instant now)
+    private EvidenceOutcome Record(UpstreamEvidence upstream, Override order, DateTimeOffset now)
     {
         if (upstream.Find(order.Endpoint) is not { } endpoint)
         {
             return EvidenceOutcome.UnknownEndpoint;
         }
-        if (order.ExpiresAt is { } end && Instant.Of(end) <= now)
+        if (order.ExpiresAt <= now)
         {
             return EvidenceOutcome.Expired;
         }
         endpoint.Override = order;
+        endpoint.OrderedAt = Instant.Of(order.StartedAt) + _setBack;
+        endpoint.OrderEndsAt = order.ExpiresAt is { } end ? Instant.Of(end) + _setBack : Instant.Forever;
         upstream.IsChanged = IsUrgent = true;
         return EvidenceOutcome.Accepted;
     }

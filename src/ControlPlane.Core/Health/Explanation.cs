@@ -33,6 +33,9 @@ public sealed record UpstreamExplanation
 /// <summary>Why an endpoint is published as it is (section 4.9).</summary>
 public sealed record EndpointExplanation
 {
+    /// <summary>Rows of evidence of each kind that an explanation names at most, where nothing else is said.</summary>
+    public const int MaxRows = 5;
+
     /// <summary>The endpoint's id.</summary>
     public required string Endpoint { get; init; }
 

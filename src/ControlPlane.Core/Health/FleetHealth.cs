@@ -35,8 +35,11 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
     /// <summary>4.3: at least two zones or three observers.</summary>
     public bool IsQuorum(int zones, int observers) => zones >= Policy.QuorumZones || observers >= Policy.QuorumObservers;
 
-    /// <summary>4.3: the observers that there are for an upstream: ours, and those that have spoken of it in the last ten minutes; not those in quarantine.</summary>
-    public bool IsQuorumOfExisting(UpstreamHealth upstream)
+    /// <summary>
+    /// 4.3: the observers that there are for an endpoint: ours, and those that have spoken of it in the last ten minutes; not those in quarantine. Who watches another endpoint
+    /// of the upstream, and never this one, is not missed here: one word of a stranger about one endpoint would otherwise keep all the others in service.
+    /// </summary>
+    public bool IsQuorumOfExisting(UpstreamHealth upstream, EndpointHealth endpoint)
     {
         Shares.Clear();
         var observers = 0;
@@ -48,9 +51,13 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
                 Shares.Add(observer.Zone, 1, 0);
             }
         }
-        foreach (var (observer, zone, at) in upstream.Evidence.HeardFrom)
+        foreach (var (observer, zone, at, isRecalled) in upstream.Evidence.HeardFrom)
         {
-            if (observer is { IsOurs: false, IsPresent: true, IsQuarantined: false } && Now - at <= Observer.ExistsFor)
+            if (
+                observer is { IsOurs: false, IsPresent: true, IsQuarantined: false }
+                && Now - at <= Observer.ExistsFor
+                && (isRecalled || endpoint.Evidence.Opinions.IndexOf(observer) >= 0)
+            )
             {
                 observers++;
                 Shares.Add(zone, 1, 0);

@@ -100,16 +100,27 @@ public sealed class HealthAggregator
     /// Goes on where another process was: first the fleet, then each upstream once its endpoints are set. What is remembered of endpoints that there are no
     /// more is dropped. Nothing is published again that does not change.
     /// </summary>
-    public void Restore(FleetMemory memory) => HealthMemories.Restore(_fleet, memory);
+    /// <param name="memory">What was remembered.</param>
+    /// <param name="now">The moment: what was remembered of later ones, by a clock that ran ahead, is taken to be of now.</param>
+    public void Restore(FleetMemory memory, DateTimeOffset now) => HealthMemories.Restore(_fleet, memory, Ledger.Moment(now));
 
-    /// <inheritdoc cref="Restore(FleetMemory)"/>
-    public void Restore(string upstream, UpstreamMemory memory)
+    /// <inheritdoc cref="Restore(FleetMemory, DateTimeOffset)"/>
+    /// <param name="upstream">Its name.</param>
+    /// <param name="memory">What was remembered.</param>
+    /// <param name="now">The moment.</param>
+    public void Restore(string upstream, UpstreamMemory memory, DateTimeOffset now)
     {
         if (_byName.TryGetValue(upstream, out var u))
         {
-            HealthMemories.Restore(u, memory, Ledger);
+            HealthMemories.Restore(u, memory, Ledger, Ledger.Moment(now));
         }
     }
+
+    /// <summary>
+    /// Lets time pass without an evaluation, where another process decides: what time alone ends, such as a drain, and what decays, is then counted and explained as of now.
+    /// </summary>
+    /// <param name="now">The moment. A clock that is set back is taken to have gone on.</param>
+    public void Advance(DateTimeOffset now) => _fleet.Now = Ledger.Advance(now);
 
     /// <summary>Evaluates all evidence that changed, and everything whose time has come.</summary>
     /// <param name="now">The moment. A clock that is set back is taken to have gone on.</param>
@@ -240,9 +251,15 @@ public sealed class HealthAggregator
     /// <param name="upstream">The upstream.</param>
     /// <param name="endpoint">The endpoint's id.</param>
     /// <param name="zone">The zone of a proxy, which may have a view of its own; null is everyone.</param>
-    public EndpointExplanation? ExplainEndpoint(string upstream, string endpoint, string? zone = null) =>
+    /// <param name="rows">How many rows of evidence of each kind it names at most. Without any it costs little, however many reported.</param>
+    public EndpointExplanation? ExplainEndpoint(
+        string upstream,
+        string endpoint,
+        string? zone = null,
+        int rows = EndpointExplanation.MaxRows
+    ) =>
         _byName.TryGetValue(upstream, out var u) && u.Find(endpoint) is { } e
-            ? new HealthExplainer(_fleet).Explain(u, e, u.View(zone) ?? u.Everyone)
+            ? new HealthExplainer(_fleet, rows).Explain(u, e, u.View(zone) ?? u.Everyone)
             : null;
 
     /// <summary>
@@ -269,7 +286,7 @@ public sealed class HealthAggregator
         {
             OpinionVerdict.Pass => opinion.Fails > 0,
             OpinionVerdict.Fail => opinion.Passes > 0
-                || (opinion.Fails > 0 && opinion.Fails < (_fleet.IsQuorumOfExisting(u) ? u.Policy.Fall : u.Policy.FallOfFew)),
+                || (opinion.Fails > 0 && opinion.Fails < (_fleet.IsQuorumOfExisting(u, e) ? u.Policy.Fall : u.Policy.FallOfFew)),
             _ => true,
         };
     }

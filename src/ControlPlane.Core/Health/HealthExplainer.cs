@@ -3,10 +3,8 @@ using System.Collections.Immutable;
 namespace ControlPlane.Core.Health;
 
 /// <summary>Tells why something is published as it is (4.9), from what the last evaluation left. On request, never in the loop.</summary>
-internal sealed class HealthExplainer(FleetHealth fleet)
+internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointExplanation.MaxRows)
 {
-    private const int Rows = 5;
-
     public UpstreamExplanation Explain(UpstreamHealth u, string? zone)
     {
         var view = u.View(zone) ?? u.Everyone;
@@ -130,7 +128,7 @@ internal sealed class HealthExplainer(FleetHealth fleet)
             [
                 .. rows.OrderByDescending(r => r.Opinion.Fails > 0 || r.Opinion.Verdict == OpinionVerdict.Fail)
                     .ThenByDescending(r => r.Opinion.ReceivedAt)
-                    .Take(Rows)
+                    .Take(maxRows)
                     .Select(r => Row(r.Observer, r.Opinion)),
             ],
         };
@@ -168,25 +166,28 @@ internal sealed class HealthExplainer(FleetHealth fleet)
             Client = judgement.Client,
             Cut = e.Cut,
             Evidence =
-            [
-                .. u
-                    .Evidence.Reporters.Where(u.Traffic.IsNewest)
-                    .Select(r => (Reporter: r, Counts: r.Newest(e.Index)))
-                    .Where(r => r.Counts.Total > 0)
-                    .OrderByDescending(r => r.Counts.Errors)
-                    .ThenByDescending(r => r.Counts.Total)
-                    .Take(Rows)
-                    .Select(r => new EvidenceRow(
-                        EvidenceKind.Traffic,
-                        r.Reporter.Envoy,
-                        fleet.Ledger.ZoneName(r.Reporter.Zone),
-                        $"{r.Counts.Errors} of {r.Counts.Total} failed",
-                        FailureClass.None,
-                        "",
-                        r.Reporter.ReceivedAt.ToTime(),
-                        u.Traffic.ExpiresAt(r.Reporter).ToTime()
-                    )),
-            ],
+                maxRows == 0
+                    ? []
+                    :
+                    [
+                        .. u
+                            .Evidence.Reporters.Where(u.Traffic.IsNewest)
+                            .Select(r => (Reporter: r, Counts: r.Newest(e.Index)))
+                            .Where(r => r.Counts.Total > 0)
+                            .OrderByDescending(r => r.Counts.Errors)
+                            .ThenByDescending(r => r.Counts.Total)
+                            .Take(maxRows)
+                            .Select(r => new EvidenceRow(
+                                EvidenceKind.Traffic,
+                                r.Reporter.Envoy,
+                                fleet.Ledger.ZoneName(r.Reporter.Zone),
+                                $"{r.Counts.Errors} of {r.Counts.Total} failed",
+                                FailureClass.None,
+                                "",
+                                r.Reporter.ReceivedAt.ToTime(),
+                                u.Traffic.ExpiresAt(r.Reporter).ToTime()
+                            )),
+                    ],
         };
     }
 

@@ -30,6 +30,9 @@ public sealed record EndpointMemory
     /// <summary>The endpoint's id.</summary>
     public required string Id { get; init; }
 
+    /// <summary>Where it was reached (<see cref="HealthTarget.Address"/>); null if that is not known.</summary>
+    public string? Address { get; init; }
+
     /// <summary>When it was added.</summary>
     public DateTimeOffset AddedAt { get; init; }
 
@@ -210,24 +213,24 @@ internal static class HealthMemories
             Removals = [.. fleet.Removals.Select(r => r.ToTime()!.Value)],
         };
 
-    public static void Restore(UpstreamHealth u, UpstreamMemory memory, EvidenceLedger ledger)
+    public static void Restore(UpstreamHealth u, UpstreamMemory memory, EvidenceLedger ledger, Instant now)
     {
         foreach (var endpoint in memory.Endpoints)
         {
-            if (u.Find(endpoint.Id) is { } e)
+            if (u.Find(endpoint.Id) is { } e && (endpoint.Address ?? e.Target.Address) == e.Target.Address)
             {
-                Restore(e, endpoint);
+                Restore(e, endpoint with { Penalty = Math.Min(endpoint.Penalty, u.Policy.FlapDamping.Ceiling) }, now);
             }
         }
         foreach (var view in memory.Views)
         {
-            Restore(u, view.Zone is null ? u.Everyone : u.OpenView(view.Zone, ledger.ZoneIndex(view.Zone)), view);
+            Restore(u, view.Zone is null ? u.Everyone : u.OpenView(view.Zone, ledger.ZoneIndex(view.Zone)), view, now);
         }
         u.LinkFaults.AddRange(
             memory.LinkFaults.Select(f => new LinkFault(
                 ledger.ZoneIndex(f.From),
                 ledger.ZoneIndex(f.To),
-                Instant.Of(f.Since),
+                Past(f.Since, now),
                 Instant.Never
             ))
         );
@@ -235,7 +238,7 @@ internal static class HealthMemories
         {
             if (ledger.TryFind(author, out var observer))
             {
-                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Instant.Of(at));
+                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Past(at, now), isRecalled: true);
             }
         }
         u.HasUniformErrors = u.WasUniform = memory.HasUniformErrors;
@@ -244,22 +247,22 @@ internal static class HealthMemories
         u.Evidence.IsChanged = true;
     }
 
-    public static void Restore(FleetHealth fleet, FleetMemory memory)
+    public static void Restore(FleetHealth fleet, FleetMemory memory, Instant now)
     {
         foreach (var known in memory.Observers)
         {
-            if (fleet.Ledger.FindObserver(known.Author, isOurs: false, Instant.Of(known.SeenAt)) is { } observer)
+            if (fleet.Ledger.FindObserver(known.Author, isOurs: false, Past(known.SeenAt, now)) is { } observer)
             {
-                observer.QuarantinedSince = Instant.Of(known.QuarantinedSince);
-                observer.CleanSince = Instant.Of(known.CleanSince);
-                observer.StuckSince = Instant.Of(known.StuckSince);
+                observer.QuarantinedSince = Past(known.QuarantinedSince, now);
+                observer.CleanSince = Past(known.CleanSince, now);
+                observer.StuckSince = Past(known.StuckSince, now);
                 observer.IsStuck = known.IsStuck;
             }
         }
         fleet.Removals.Clear();
         foreach (var removal in memory.Removals)
         {
-            fleet.Removals.Enqueue(Instant.Of(removal));
+            fleet.Removals.Enqueue(Past(removal, now));
         }
     }
 
@@ -267,6 +270,7 @@ internal static class HealthMemories
         new()
         {
             Id = e.Target.Id,
+            Address = e.Target.Address,
             AddedAt = e.AddedAt.ToTime() ?? default,
             State = e.State,
             Since = e.Since.ToTime() ?? default,
@@ -291,24 +295,24 @@ internal static class HealthMemories
             Frozen = e.Frozen is { } frozen ? new FrozenMemory(frozen.StartedAt, frozen.Order, frozen.Factor) : null,
         };
 
-    private static void Restore(EndpointHealth e, EndpointMemory memory)
+    private static void Restore(EndpointHealth e, EndpointMemory memory, Instant now)
     {
-        e.AddedAt = Instant.Of(memory.AddedAt);
+        e.AddedAt = Past(memory.AddedAt, now);
         e.State = memory.State;
-        e.Since = Instant.Of(memory.Since);
+        e.Since = Past(memory.Since, now);
         e.Rule = memory.Rule;
         e.Cause = memory.Cause;
         e.IsHard = memory.IsHard;
-        e.CondemnedAt = Instant.Of(memory.CondemnedAt);
+        e.CondemnedAt = Past(memory.CondemnedAt, now);
         e.HasTurnedDown = memory.HasTurnedDown;
-        e.Penalty = new FlapPenalty { Value = memory.Penalty, At = Instant.Of(memory.PenaltyAt) };
+        e.Penalty = new FlapPenalty { Value = memory.Penalty, At = Past(memory.PenaltyAt, now) };
         e.IsSuppressed = memory.IsSuppressed;
         e.Ejections = new EjectionMultiplier { Value = memory.Ejections };
-        e.UpSince = Instant.Of(memory.UpSince);
-        e.ProbationSince = Instant.Of(memory.ProbationSince);
+        e.UpSince = Past(memory.UpSince, now);
+        e.ProbationSince = Past(memory.ProbationSince, now);
         e.ProbationFactor = memory.ProbationFactor;
-        e.HalfSince = Instant.Of(memory.HalfSince);
-        e.LastHitAt = Instant.Of(memory.LastHitAt);
+        e.HalfSince = Past(memory.HalfSince, now);
+        e.LastHitAt = Past(memory.LastHitAt, now);
         e.Cut = memory.Cut;
         e.IsPassiveDown = memory.IsPassiveDown;
         e.DownErrorRate = memory.DownErrorRate;
@@ -333,21 +337,21 @@ internal static class HealthMemories
             IsTotalFailure = view.IsTotalFailure,
         };
 
-    private static void Restore(UpstreamHealth u, ZoneView view, ViewMemory memory)
+    private static void Restore(UpstreamHealth u, ZoneView view, ViewMemory memory, Instant now)
     {
         foreach (var e in u.Endpoints)
         {
             ref var entry = ref view.Entries[e.Index];
-            entry.RemovedSince = memory.RemovedSince.TryGetValue(e.Target.Id, out var since) ? Instant.Of(since) : Instant.Never;
+            entry.RemovedSince = memory.RemovedSince.TryGetValue(e.Target.Id, out var since) ? Past(since, now) : Instant.Never;
             entry.IsConfirmed = memory.Confirmed.Contains(e.Target.Id);
             entry.WasRemovedBefore = memory.RemovedBefore.Contains(e.Target.Id);
         }
         view.Removals.Clear();
         foreach (var removal in memory.Removals)
         {
-            view.Removals.Enqueue(Instant.Of(removal));
+            view.Removals.Enqueue(Past(removal, now));
         }
-        view.FrozenSince = Instant.Of(memory.FrozenSince);
+        view.FrozenSince = Past(memory.FrozenSince, now);
         view.IsIncident = memory.IsIncident;
         view.IsTotalFailure = memory.IsTotalFailure;
         view.LocalityFactors = memory.LocalityFactors;
@@ -364,4 +368,7 @@ internal static class HealthMemories
             StuckSince = observer.StuckSince.ToTime(),
             IsStuck = observer.IsStuck,
         };
+
+    /// <summary>The clock of whoever remembered may have run ahead of ours: what has not been yet is now, or dwells and penalties would last the difference longer.</summary>
+    private static Instant Past(DateTimeOffset? time, Instant now) => Instant.Earlier(Instant.Of(time), now);
 }

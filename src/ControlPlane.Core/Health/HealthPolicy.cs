@@ -228,6 +228,9 @@ public sealed record HealthTarget
     /// <summary>The endpoint's id in its upstream.</summary>
     public required string Id { get; init; }
 
+    /// <summary>Where it is reached, in any form that is equal for equal addresses. The same id at another address is another host, of which nothing is known.</summary>
+    public string Address { get; init; } = "";
+
     /// <summary>The zone that it runs in; empty is a zone, too: the unnamed one.</summary>
     public string Zone { get; init; } = "";
 

@@ -636,7 +636,7 @@ internal sealed class Publication(FleetHealth fleet)
         };
 
     /// <summary>When a drained endpoint is left out.</summary>
-    public static Instant DrainEnds(UpstreamHealth u, EndpointHealth e) => Instant.Of(e.Evidence.Override?.StartedAt) + u.Policy.DrainTime;
+    public static Instant DrainEnds(UpstreamHealth u, EndpointHealth e) => e.Evidence.OrderedAt + u.Policy.DrainTime;
 
     /// <summary>G8: never empty by inference; publishes what changed.</summary>
     private HealthPublication? Send()

@@ -16,7 +16,7 @@ internal sealed class UpstreamEvidence
     private readonly Dictionary<string, int> _indexes = [];
     private readonly Dictionary<string, LoadReporter> _reportersByEnvoy = [];
     private readonly List<LoadReporter> _reporters = [];
-    private readonly List<(Observer Observer, int Zone, Instant At)> _heard = [];
+    private readonly List<(Observer Observer, int Zone, Instant At, bool IsRecalled)> _heard = [];
     private Instant _forgotAt = Instant.Never;
 
     public EndpointEvidence[] Endpoints { get; private set; } = [];
@@ -37,8 +37,11 @@ internal sealed class UpstreamEvidence
 
     public IReadOnlyList<LoadReporter> Reporters => _reporters;
 
-    /// <summary>The observers that have spoken of this upstream, where they stood and when they last did.</summary>
-    public IReadOnlyList<(Observer Observer, int Zone, Instant At)> HeardFrom => _heard;
+    /// <summary>
+    /// The observers that have spoken of this upstream, where they stood and when they last did. Of what is only recalled from before a restart it is not known about which
+    /// endpoints it was.
+    /// </summary>
+    public IReadOnlyList<(Observer Observer, int Zone, Instant At, bool IsRecalled)> HeardFrom => _heard;
 
     public int IndexOf(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? index : -1;
 
@@ -63,16 +66,12 @@ internal sealed class UpstreamEvidence
     }
 
     /// <summary>Takes the registry's list; the evidence about those that stay is kept.</summary>
-    public void SetEndpoints(IReadOnlyList<string> ids)
+    /// <param name="ids">The endpoints' ids.</param>
+    /// <param name="from">Of each its place in the list before; -1 of one that is new.</param>
+    public void SetEndpoints(IReadOnlyList<string> ids, int[] from)
     {
         var before = Endpoints;
-        var from = new int[ids.Count];
-        var kept = new HashSet<int>();
-        for (var i = 0; i < from.Length; i++)
-        {
-            from[i] = IndexOf(ids[i]);
-            kept.Add(from[i]);
-        }
+        var kept = new HashSet<int>(from);
         _indexes.Clear();
         Endpoints = new EndpointEvidence[from.Length];
         for (var i = 0; i < from.Length; i++)
@@ -96,18 +95,18 @@ internal sealed class UpstreamEvidence
 
     /// <summary>An observer spoke of this upstream.</summary>
     /// <returns>Whether it is new here: it had not for long, or stood elsewhere.</returns>
-    public bool Heard(Observer observer, int zone, Instant now)
+    public bool Heard(Observer observer, int zone, Instant now, bool isRecalled = false)
     {
         foreach (ref var heard in CollectionsMarshal.AsSpan(_heard))
         {
             if (heard.Observer == observer)
             {
                 var isNew = now - heard.At > Observer.ExistsFor || zone != heard.Zone;
-                (heard.Zone, heard.At) = (zone, Instant.Later(heard.At, now));
+                (heard.Zone, heard.At, heard.IsRecalled) = (zone, Instant.Later(heard.At, now), isRecalled);
                 return isNew;
             }
         }
-        _heard.Add((observer, zone, now));
+        _heard.Add((observer, zone, now, isRecalled));
         return true;
     }
 
@@ -159,4 +158,10 @@ internal sealed class EndpointEvidence
 
     /// <summary>The operator's order, which may have expired.</summary>
     public Override? Override { get; set; }
+
+    /// <summary>When the order began and ends, in the ledger's time: moved with it when the wall clock is set back, for people mean the wall clock.</summary>
+    public Instant OrderedAt { get; set; } = Instant.Never;
+
+    /// <inheritdoc cref="OrderedAt"/>
+    public Instant OrderEndsAt { get; set; } = Instant.Forever;
 }

@@ -98,15 +98,19 @@ internal sealed class UpstreamHealth
 
     public void CloseView(ZoneView view) => _zoneViews.Remove(view);
 
-    /// <summary>Takes the registry's list; those that stay keep their state.</summary>
+    /// <summary>Takes the registry's list; those that stay, and where they are, keep their state.</summary>
     public void SetEndpoints(IReadOnlyList<HealthTarget> targets, EvidenceLedger ledger, Instant now)
     {
         var from = new int[targets.Count];
         for (var i = 0; i < from.Length; i++)
         {
             from[i] = Evidence.IndexOf(targets[i].Id);
+            if (from[i] >= 0 && Endpoints[from[i]].Target.Address != targets[i].Address)
+            {
+                from[i] = -1;
+            }
         }
-        Evidence.SetEndpoints([.. targets.Select(t => t.Id)]);
+        Evidence.SetEndpoints([.. targets.Select(t => t.Id)], from);
 
         var endpoints = new EndpointHealth[targets.Count];
         for (var i = 0; i < endpoints.Length; i++)

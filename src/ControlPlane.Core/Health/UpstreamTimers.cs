@@ -22,7 +22,7 @@ internal static class UpstreamTimers
             next.Add(fault.Since + MassFreeze.OneKind);
             next.Add((fault.SilentSince + Observer.ExistsFor).Next);
         }
-        foreach (var (_, _, at) in u.Evidence.HeardFrom)
+        foreach (var (_, _, at, _) in u.Evidence.HeardFrom)
         {
             next.Add((at + Observer.ExistsFor).Next);
         }
@@ -57,9 +57,9 @@ internal static class UpstreamTimers
 
     private static void AddEndpoint(FleetHealth fleet, UpstreamHealth u, EndpointHealth e, ref NextMoment next)
     {
-        if (e.Evidence.Override is { } order)
+        if (e.Evidence.Override is not null)
         {
-            next.Add(Instant.Of(order.ExpiresAt));
+            next.Add(e.Evidence.OrderEndsAt);
             next.Add(Publication.DrainEnds(u, e));
         }
         if (e.Share < 1 || e.State is HealthState.Down || e.IsCondemned)

@@ -29,12 +29,23 @@ public sealed record UpstreamHealthView
     /// <summary>Requests fail everywhere alike, so nobody is singled out.</summary>
     public bool UniformErrors { get; init; }
 
+    /// <summary>
+    /// Another server decides and cannot be asked now: what stands here is what it told last, without the evidence. Absent where the answer is that of the server that decides.
+    /// </summary>
+    public SecondHandView? SecondHand { get; init; }
+
     /// <summary>Zones that are cut off from others, and so have a view of their own: <c>?zone=</c> shows it.</summary>
     public ImmutableArray<string> ZoneViews { get; init; } = [];
 
     /// <summary>The endpoints.</summary>
     public ImmutableArray<EndpointHealthView> Endpoints { get; init; } = [];
 }
+
+/// <summary>Why an answer is not that of the server that decides.</summary>
+/// <param name="Server">The server that decides; absent where none is known to.</param>
+/// <param name="LastHeardAt">When this server heard it last; absent where it never did. What it decided since is known only as far as the database says.</param>
+/// <param name="Reason">Why it cannot be asked.</param>
+public sealed record SecondHandView(string? Server, DateTimeOffset? LastHeardAt, string Reason);
 
 /// <summary>Why an endpoint is published as it is.</summary>
 public sealed record EndpointHealthView
@@ -51,8 +62,8 @@ public sealed record EndpointHealthView
     /// <summary>Its weight as published; absent if it is left out.</summary>
     public ulong? Weight { get; init; }
 
-    /// <summary>Its share of the full weight, 0 to 1.</summary>
-    public double Factor { get; init; }
+    /// <summary>Its share of the full weight, 0 to 1; absent where the answer is second-hand.</summary>
+    public double? Factor { get; init; }
 
     /// <summary>What the evidence says, whatever operators and guards make of it: <c>NEW</c>, <c>UP</c>, <c>SUSPECT</c>, <c>DOWN</c> or <c>PROBATION</c>.</summary>
     public required string State { get; init; }

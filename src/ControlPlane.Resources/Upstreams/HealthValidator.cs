@@ -18,7 +18,7 @@ internal static class HealthValidator
             problems.Error(
                 $"{At}/authority",
                 "central-needs-endpoints",
-                "The server cannot decide about endpoints that every proxy resolves by itself: leave 'authority' out or say 'envoy', or let the endpoints be of source 'static' or 'registration'."
+                "The server cannot decide about endpoints that every proxy resolves by itself: leave 'authority' out or say 'envoy', or let the endpoints be of source 'static', 'registration' or 'dns'."
             );
         }
         for (var i = 0; i < health.Checks.Length; i++)

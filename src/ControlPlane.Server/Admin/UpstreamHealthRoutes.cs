@@ -45,7 +45,7 @@ internal sealed class UpstreamHealthRoutes(
             .Takes(Query.From, Query.To, Query.Limit, Query.Continue)
             .Describe(
                 "listUpstreamHealthHistory",
-                "Lists the transitions of an upstream's endpoints, newest first, each with the evidence of that moment. Kept for 7 days."
+                "Lists the transitions of an upstream's endpoints, newest first, each with the evidence of that moment. Kept for 7 days, or as --health-history-days says."
             )
             .Answers<HealthTransitionList>();
         api.MapGet("/health/watch", (HttpContext http, UpstreamHealthRoutes routes) => routes.WatchAsync(http))
@@ -115,6 +115,16 @@ internal sealed class UpstreamHealthRoutes(
         }
 
         var (from, to, count) = (Query.From.Of(http), Query.To.Of(http), Query.Limit.Of(http));
+        if (from > to)
+        {
+            return Problems.Parameter([
+                new Fault(
+                    "invalid-parameter",
+                    "The query parameter 'from' is after 'to': no time lies between them. Swap them, or leave one out."
+                ),
+            ]);
+        }
+
         var before = long.MaxValue;
         var scope = "health/" + name;
         if (Query.Continue.Of(http) is { Length: > 0 } text)

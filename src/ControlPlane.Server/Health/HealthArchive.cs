@@ -523,7 +523,7 @@ internal sealed partial class HealthArchive : BackgroundService
         }
     }
 
-    private Task WriteFileAsync() => _file.WriteAsync(Newest.Values);
+    private Task WriteFileAsync() => _file.WriteAsync(Newest);
 
     private async Task PruneAsync(CancellationToken cancellationToken)
     {

@@ -146,12 +146,16 @@ internal sealed class HealthHistory : BackgroundService
         touched.UnionWith(changes.Publications.Select(p => p.Upstream));
         touched.UnionWith(changes.Transitions.Select(t => t.Upstream));
         touched.UnionWith(changes.Incidents.Select(i => i.Upstream));
+        touched.UnionWith(changes.Guards.Select(g => g.Upstream));
         HealthTransitionView[] transitions =
         [
             .. changes.Transitions.Zip(news.Reasons, (step, reason) => HealthViews.Of(step, NextId(step.At), reason)),
         ];
-        Take(touched, transitions, isEveryone: !changes.Observers.IsEmpty);
-        _archive.Mark(touched, transitions);
+        Take([.. touched, .. news.Redefined], transitions, isEveryone: !changes.Observers.IsEmpty);
+        if (!ReferenceEquals(changes, HealthChanges.None))
+        {
+            _archive.Mark(touched, transitions);
+        }
     }
 
     /// <summary>Ids are microseconds since 1970, so that they grow over restarts and from server to server, too.</summary>

@@ -23,8 +23,8 @@ internal sealed partial class HealthKeeper : BackgroundService
 
     private static readonly TimeSpan ShortestTick = TimeSpan.FromSeconds(0.1);
 
-    /// <summary>Transitions of one evaluation that are explained.</summary>
-    private const int MaxReasons = 200;
+    /// <summary>Transitions of one evaluation whose reasons name each observer and proxy; the further ones say what they add up to.</summary>
+    internal const int MaxDetailedReasons = 200;
 
     private readonly CurrentVerdicts _verdicts;
     private readonly HealthMetrics _metrics;
@@ -198,7 +198,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
             if (decided.Fleet is { } fleet)
             {
-                _aggregator.Restore(fleet);
+                _aggregator.Restore(fleet, _time.GetUtcNow());
             }
 
             foreach (var name in decided.Upstreams.Keys)
@@ -207,6 +207,7 @@ internal sealed partial class HealthKeeper : BackgroundService
                 Define(name, desired, decided);
             }
 
+            _aggregator.Advance(_time.GetUtcNow());
             PutVerdictsOn([.. decided.Upstreams.Keys]);
         });
 
@@ -217,7 +218,7 @@ internal sealed partial class HealthKeeper : BackgroundService
     {
         if (memory?.Fleet is { } fleet)
         {
-            _aggregator.Restore(fleet);
+            _aggregator.Restore(fleet, _time.GetUtcNow());
         }
 
         foreach (var name in desired.List(ResourceKind.Upstream).Keys)
@@ -306,6 +307,7 @@ internal sealed partial class HealthKeeper : BackgroundService
         {
             // Also where what is published stayed: compilation must know about whom it was decided.
             PutVerdictsOn(_redefined);
+            _watchers.Tell(new HealthNews(HealthChanges.None, []) { Redefined = [.. _redefined] });
             _redefined.Clear();
             SetTickInterval();
         }
@@ -339,12 +341,15 @@ internal sealed partial class HealthKeeper : BackgroundService
     private void Evaluate()
     {
         _isEvaluationDue = false;
+        var now = _time.GetUtcNow();
         if (!_leads)
         {
+            // Whom another server distrusts is its to say; orders and penalties end here as well.
+            _metrics.Quarantined(null);
+            _aggregator.Advance(now);
             return;
         }
 
-        var now = _time.GetUtcNow();
         var started = _time.GetTimestamp();
         var passed = _time.GetElapsedTime(0, started);
         var changes = _aggregator.Evaluate(now);
@@ -354,6 +359,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         }
 
         PutVerdictsOn(_pace.TakeDue(passed));
+        // Not only when one's standing changes: one in quarantine can be restored, or be forgotten.
+        _metrics.Quarantined(_aggregator.QuarantinedObservers);
         _metrics.Evaluated(_time.GetElapsedTime(started));
         if (!ReferenceEquals(changes, HealthChanges.None))
         {
@@ -366,7 +373,8 @@ internal sealed partial class HealthKeeper : BackgroundService
         var reasons = ImmutableArray.CreateBuilder<EndpointExplanation?>(changes.Transitions.Length);
         foreach (var transition in changes.Transitions)
         {
-            var reason = reasons.Count < MaxReasons ? _aggregator.ExplainEndpoint(transition.Upstream, transition.Endpoint) : null;
+            var rows = reasons.Count < MaxDetailedReasons ? EndpointExplanation.MaxRows : 0;
+            var reason = _aggregator.ExplainEndpoint(transition.Upstream, transition.Endpoint, rows: rows);
             reasons.Add(reason);
             _metrics.Moved(transition);
             var level = transition.To == HealthState.Down ? LogLevel.Warning : LogLevel.Information;
@@ -398,8 +406,9 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var observer in changes.Observers)
         {
-            LogObserver(observer.Author, observer.IsQuarantined, observer.IsStuck);
-            _metrics.Quarantined(_aggregator.QuarantinedObservers);
+            var level = observer is { IsQuarantined: false, IsStuck: false } ? LogLevel.Information : LogLevel.Warning;
+            var standing = Standing(observer);
+            LogObserver(level, observer.Author, standing);
         }
 
         var news = new HealthNews(changes, reasons.MoveToImmutable());
@@ -486,7 +495,7 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         if (remembered?.Memory is { } remains)
         {
-            _aggregator.Restore(name, remains);
+            _aggregator.Restore(name, remains, now);
         }
 
         foreach (var (id, order) in orders)
@@ -632,10 +641,15 @@ internal sealed partial class HealthKeeper : BackgroundService
     [LoggerMessage(8003, LogLevel.Information, "Incident of {Upstream} is over: {Incident}")]
     private partial void LogIncidentOver(string upstream, IncidentKind incident);
 
-    [LoggerMessage(
-        8004,
-        LogLevel.Warning,
-        "Observer {Observer}: its failures are ignored: {IsQuarantined}; its passes are ignored: {IsStuck}"
-    )]
-    private partial void LogObserver(string observer, bool isQuarantined, bool isStuck);
+    private static string Standing(ObserverChange observer) =>
+        (observer.IsQuarantined, observer.IsStuck) switch
+        {
+            (true, true) => "is in quarantine: neither its failures nor its passes count, because the others contradict both",
+            (true, false) => "is in quarantine: its failures do not count, because the others contradict them; its passes do",
+            (false, true) => "passes what the others fail: its passes do not count; its failures do",
+            (false, false) => "agrees with the others again: all that it says counts",
+        };
+
+    [LoggerMessage(EventId = 8004, Message = "Observer {Observer} {Standing}")]
+    private partial void LogObserver(LogLevel level, string observer, string standing);
 }

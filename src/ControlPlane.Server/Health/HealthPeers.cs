@@ -54,6 +54,7 @@ internal sealed partial class HealthPeers : BackgroundService
     private Connection? _connection;
     private string _followed = "";
     private string _lost = "";
+    private string _fault = "";
     private long _heardAt;
 
     public HealthPeers(
@@ -178,10 +179,11 @@ internal sealed partial class HealthPeers : BackgroundService
             catch (Exception e) when (e is RpcException or OperationCanceledException or HttpRequestException or TimeoutException)
             {
                 stoppingToken.ThrowIfCancellationRequested();
+                Volatile.Write(ref _fault, FaultOf(e));
                 if (_leadership.Role == role && _lost != role.Server)
                 {
                     _lost = role.Server;
-                    LogNotFollowed(role.Server, role.Address, e is RpcException rpc ? rpc.Status.Detail : e.Message);
+                    LogNotFollowed(role.Server, role.Address, FaultOf(e));
                 }
             }
 
@@ -306,7 +308,21 @@ internal sealed partial class HealthPeers : BackgroundService
         }
     }
 
-    private async Task<(bool IsAnswered, UpstreamHealthView? View)> AskAsync(
+    private static string FaultOf(Exception e) => e is RpcException rpc ? rpc.Status.Detail : e.Message;
+
+    /// <summary>That the server that decides cannot be asked, and since when it is silent.</summary>
+    private SecondHandView Unanswered(string reason)
+    {
+        var role = _leadership.Role;
+        var heardAt = Volatile.Read(ref _heardAt);
+        return new SecondHandView(
+            role.Server.Length > 0 ? role.Server : null,
+            heardAt == 0 ? null : _time.GetUtcNow() - _time.GetElapsedTime(heardAt),
+            role.Server.Length == 0 ? "no server is known to decide" : reason
+        );
+    }
+
+    private async Task<(UpstreamHealthView? View, SecondHandView? Unanswered)> AskAsync(
         string upstream,
         string? zone,
         long index,
@@ -316,7 +332,15 @@ internal sealed partial class HealthPeers : BackgroundService
     {
         if (Volatile.Read(ref _connection) is not { } connection)
         {
-            return (false, null);
+            var fault = Volatile.Read(ref _fault);
+            return (
+                null,
+                Unanswered(
+                    fault.Length > 0
+                        ? $"the server that decides is not reached: {fault.TrimEnd('.')}"
+                        : "the server that decides is not reached yet"
+                )
+            );
         }
 
         try
@@ -333,13 +357,14 @@ internal sealed partial class HealthPeers : BackgroundService
                 Options(index < 0 ? CallTimeout : wait + CallTimeout, cancellationToken)
             );
             return (
-                true,
-                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options)
+                response.View.Length == 0 ? null : JsonSerializer.Deserialize<UpstreamHealthView>(response.View, ApiJson.Options),
+                null
             );
         }
-        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        catch (RpcException e) when (!cancellationToken.IsCancellationRequested)
         {
-            return (false, null);
+            var detail = e.StatusCode == StatusCode.DeadlineExceeded ? "it did not answer in time" : FaultOf(e).TrimEnd('.');
+            return (null, Unanswered($"the server that decides was asked in vain: {detail}"));
         }
     }
 

@@ -1,3 +1,4 @@
+using ControlPlane.Core.Health;
 using ControlPlane.Resources.Api;
 
 namespace ControlPlane.Server.Health;
@@ -5,14 +6,14 @@ namespace ControlPlane.Server.Health;
 /// <summary>Answers why, by whoever decides: this server, or the one that it follows.</summary>
 internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history, HealthLeadership leadership, TimeProvider time)
 {
-    /// <summary>Asks the server that decides. Set by who talks to other servers; null if it cannot be asked now.</summary>
+    /// <summary>Asks the server that decides, and says why where it cannot. Set by who talks to other servers.</summary>
     public Func<
         string,
         string?,
         long,
         TimeSpan,
         CancellationToken,
-        Task<(bool IsAnswered, UpstreamHealthView? View)>
+        Task<(UpstreamHealthView? View, SecondHandView? Unanswered)>
     >? AskElsewhereAsync { get; set; }
 
     /// <summary>Says why an upstream is published as it is; null if no server decides about it.</summary>
@@ -31,10 +32,23 @@ internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history
     {
         if (!leadership.Decides(upstream) && AskElsewhereAsync is { } ask)
         {
-            var (isAnswered, view) = await ask(upstream, zone, index, wait, cancellationToken);
-            if (isAnswered)
+            var (view, unanswered) = await ask(upstream, zone, index, wait, cancellationToken);
+            if (unanswered is null)
             {
                 return view;
+            }
+
+            // It may have taken over meanwhile; what it knows is its own then.
+            if (!keeper.Leads)
+            {
+                return await ExplainHereAsync(
+                    upstream,
+                    index,
+                    wait,
+                    model => model.Explain(upstream, zone),
+                    (x, now) => HealthViews.SecondHand(x, now, zone, unanswered),
+                    cancellationToken
+                );
             }
         }
 
@@ -42,11 +56,28 @@ internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history
     }
 
     /// <summary>The same from what this server knows.</summary>
-    public async Task<UpstreamHealthView?> ExplainHereAsync(
+    public Task<UpstreamHealthView?> ExplainHereAsync(
         string upstream,
         string? zone,
         long index,
         TimeSpan wait,
+        CancellationToken cancellationToken
+    ) =>
+        ExplainHereAsync(
+            upstream,
+            index,
+            wait,
+            model => model.Explain(upstream, zone),
+            (x, now) => HealthViews.Of(x, now, zone),
+            cancellationToken
+        );
+
+    private async Task<UpstreamHealthView?> ExplainHereAsync(
+        string upstream,
+        long index,
+        TimeSpan wait,
+        Func<HealthAggregator, UpstreamExplanation?> explain,
+        Func<UpstreamExplanation, long, UpstreamHealthView> view,
         CancellationToken cancellationToken
     )
     {
@@ -61,8 +92,6 @@ internal sealed class HealthQuestions(HealthKeeper keeper, HealthHistory history
 
         // The index first: what it stands for is in the answer then, and perhaps more.
         var now = history.IndexOf(upstream);
-        return await keeper.AskAsync(model => model.Explain(upstream, zone), cancellationToken) is { } explanation
-            ? HealthViews.Of(explanation, now, zone)
-            : null;
+        return await keeper.AskAsync(explain, cancellationToken) is { } explanation ? view(explanation, now) : null;
     }
 }

@@ -22,6 +22,10 @@ internal sealed record RememberedUpstream(UpstreamMemory? Memory, Guid? Uid, boo
 /// <summary>What one evaluation changed, with the reasons of that moment.</summary>
 /// <param name="Changes">What changed.</param>
 /// <param name="Reasons">
-/// Per transition, in their order: why the endpoint is what it became. Where so many changed at once that nobody will read them all, the later ones are null.
+/// Per transition, in their order: why the endpoint is what it became. Where so many changed at once that nobody will read them all, the later ones have no rows of evidence.
 /// </param>
-internal sealed record HealthNews(HealthChanges Changes, ImmutableArray<EndpointExplanation?> Reasons);
+internal sealed record HealthNews(HealthChanges Changes, ImmutableArray<EndpointExplanation?> Reasons)
+{
+    /// <summary>Upstreams of which the desired state says something else than before, such as an order, whether or not that changes a verdict.</summary>
+    public ImmutableArray<string> Redefined { get; init; } = [];
+}

@@ -22,6 +22,37 @@ internal static class HealthViews
             Endpoints = [.. x.Endpoints.Select(Of)],
         };
 
+    /// <summary>What is published, where the evidence for it is with another server, which cannot be asked.</summary>
+    public static UpstreamHealthView SecondHand(UpstreamExplanation x, long index, string? zone, SecondHandView why)
+    {
+        var routable = x.Endpoints.Count(e => e.Status is PublishedStatus.Healthy or PublishedStatus.Degraded);
+        return Of(x, index, zone) with
+        {
+            Sentence =
+                $"{routable} of the {x.Endpoints.Length} endpoints of {x.Upstream} are given requests, as another server decided; its evidence is not known here: {why.Reason}.",
+            EvaluatedAt = null,
+            SecondHand = why,
+            Endpoints = [.. x.Endpoints.Select(SecondHand)],
+        };
+    }
+
+    private static EndpointHealthView SecondHand(EndpointExplanation x)
+    {
+        var since = x.Since is { } moment ? $" since {moment.UtcDateTime:yyyy-MM-dd HH:mm:ss}Z" : "";
+        var order = x.Override is { } given ? $" by order of {given.Author}" : "";
+        var state = x.Override is null ? $"{x.State.Name()}{since} by rule {x.Rule.Name()}" : $"{x.State.Name()}{since}";
+        return Of(x) with
+        {
+            Sentence = $"{x.Endpoint} is {x.Status?.Name() ?? "left out"}{order}: {state}, as another server decided.",
+            Factor = null,
+            Guards = [],
+            Active = new ObserversView(),
+            Traffic = new TrafficView(),
+            Next = null,
+            Lints = [],
+        };
+    }
+
     public static EndpointHealthView Of(EndpointExplanation x) =>
         new()
         {

@@ -23,6 +23,8 @@ internal sealed class HealthMetrics
     private readonly Counter<long> _guards;
     private readonly Histogram<double> _age;
     private readonly Histogram<double> _evaluation;
+
+    // Negative: not known here.
     private int _quarantined;
     private int _leads;
 
@@ -50,7 +52,10 @@ internal sealed class HealthMetrics
         );
         meter.CreateObservableGauge(
             "health.observers.quarantined",
-            () => Volatile.Read(ref _quarantined),
+            () =>
+                Volatile.Read(ref _quarantined) is >= 0 and var quarantined
+                    ? [new Measurement<int>(quarantined)]
+                    : Array.Empty<Measurement<int>>(),
             "{observer}",
             "Observers whose failures do not count, because the others contradict them."
         );
@@ -148,8 +153,8 @@ internal sealed class HealthMetrics
     /// <summary>Whether this server decides now.</summary>
     public void Led(bool leads) => Volatile.Write(ref _leads, leads ? 1 : 0);
 
-    /// <summary>How many observers are in quarantine now.</summary>
-    public void Quarantined(int observers) => Volatile.Write(ref _quarantined, observers);
+    /// <summary>How many observers are in quarantine now; null where another server decides that.</summary>
+    public void Quarantined(int? observers) => Volatile.Write(ref _quarantined, observers ?? -1);
 
     /// <summary>How an upstream's endpoints stand now; null if its health is not decided here any more.</summary>
     public void Count(string upstream, HealthCounts? counts)

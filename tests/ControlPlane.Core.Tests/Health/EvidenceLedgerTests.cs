@@ -53,6 +53,54 @@ public sealed class EvidenceLedgerTests
             Now
         );
 
+    [Fact]
+    public void An_order_acts_as_long_as_the_wall_clock_says_also_after_the_clock_was_set_back()
+    {
+        Evaluate(86_400);
+        Evaluate(-86_400);
+        Assert.Equal(EvidenceOutcome.Accepted, OrderUnhealthy());
+        Evaluate();
+        var why = _aggregator.ExplainEndpoint("u", "x")!;
+        Assert.Equal((PublishedStatus.Unhealthy, OverrideOrder.ForceUnhealthy), (why.Status, why.Override?.Order));
+        Evaluate(61);
+        Assert.Null(_aggregator.ExplainEndpoint("u", "x")!.Override);
+    }
+
+    [Fact]
+    public void An_order_that_a_glitch_of_the_clock_ended_acts_again_when_the_clock_is_right()
+    {
+        Assert.Equal(EvidenceOutcome.Accepted, OrderUnhealthy());
+        Evaluate();
+        Evaluate(86_400);
+        Evaluate(-86_400);
+        Assert.Equal(OverrideOrder.ForceUnhealthy, _aggregator.ExplainEndpoint("u", "x")!.Override?.Order);
+    }
+
+    [Fact]
+    public void What_was_remembered_by_a_clock_that_ran_ahead_holds_nothing_out_longer_than_from_now()
+    {
+        Evaluate();
+        var memory = _aggregator.Remember("u")!;
+        var x = memory.Endpoints[0] with { Penalty = 1000, PenaltyAt = Now.AddDays(1), Since = Now.AddDays(1), UpSince = Now.AddDays(1) };
+        _aggregator.Restore("u", memory with { Endpoints = [x] }, Now);
+        var restored = _aggregator.Remember("u")!.Endpoints[0];
+        Assert.Equal((Now, Now, Now, 1000), (restored.PenaltyAt, restored.Since, restored.UpSince, restored.Penalty));
+    }
+
+    private EvidenceOutcome OrderUnhealthy() =>
+        _aggregator.Ledger.Record(
+            new Override
+            {
+                Upstream = "u",
+                Endpoint = "x",
+                Author = "alice",
+                Order = OverrideOrder.ForceUnhealthy,
+                StartedAt = Now,
+                ExpiresAt = Now.AddSeconds(60),
+            },
+            Now
+        );
+
     private HealthChanges Evaluate(double seconds = 0.5)
     {
         _t += seconds;

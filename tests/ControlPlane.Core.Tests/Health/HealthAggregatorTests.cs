@@ -336,7 +336,7 @@ public sealed class HealthAggregatorTests
         {
             var (fleet, memory) = (Stored.RoundTrip(_aggregator.Remember()), Stored.RoundTrip(_aggregator.Remember("u")!));
             _aggregator = new HealthAggregator();
-            _aggregator.Restore(fleet);
+            _aggregator.Restore(fleet, Now);
             _aggregator.SetUpstream(
                 "u",
                 HealthPolicy.Default,
@@ -353,7 +353,7 @@ public sealed class HealthAggregatorTests
                 ],
                 Now
             );
-            _aggregator.Restore("u", memory);
+            _aggregator.Restore("u", memory, Now);
             _aggregator.Ledger.Connect("o0", "a", isOurs: true, Now);
         }
     }

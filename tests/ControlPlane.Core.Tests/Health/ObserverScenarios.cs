@@ -388,6 +388,30 @@ public sealed class ObserverScenarios
         s.When(t, Is("e1", PublishedStatus.Unhealthy)).ShouldBeWithin(11.5);
     }
 
+    [Fact]
+    public void An_outside_observer_of_one_endpoint_does_not_slow_the_verdicts_on_another()
+    {
+        // The specification counts the observers of an upstream. One word about one endpoint would keep every other one of the upstream in service for ten minutes, dead or not.
+        var s = new Simulation(1, OneProber with { Endpoints = 3 });
+        s.Aggregator.Ledger.Record(
+            new CheckResult
+            {
+                Upstream = Simulation.Upstream,
+                Endpoint = "e0",
+                Author = "ext",
+                Zone = "x",
+                Passed = true,
+                TimeToLive = TimeSpan.FromMinutes(5),
+            },
+            s.Now
+        );
+        var t = s.T;
+        s.Set(Backend.Refused, "e1");
+        s.Run(t + 30);
+
+        s.When(t, Is("e1", PublishedStatus.Unhealthy)).ShouldBeWithin(11.5);
+    }
+
     [Theory, InlineData(1), InlineData(2), InlineData(3)]
     public void T71_A_prober_host_that_was_paused_doubts_itself_and_changes_nothing(int seed)
     {

@@ -319,7 +319,7 @@ internal sealed class Simulation
         var fleet = Stored.RoundTrip(Aggregator.Remember());
         var memories = _others.Keys.Append(Upstream).ToDictionary(name => name, name => Stored.RoundTrip(Aggregator.Remember(name)!));
         Aggregator = new HealthAggregator();
-        Aggregator.Restore(fleet);
+        Aggregator.Restore(fleet, Now);
         foreach (var (name, endpoints) in _others)
         {
             Aggregator.SetUpstream(name, HealthPolicy.Default, endpoints, Now);
@@ -327,7 +327,7 @@ internal sealed class Simulation
         Aggregator.SetUpstream(Upstream, _options.Policy, [.. Registry.Values], Now);
         foreach (var (name, memory) in memories)
         {
-            Aggregator.Restore(name, memory);
+            Aggregator.Restore(name, memory, Now);
         }
         foreach (var (order, _) in _orders.Values.Where(o => o.Until > T && Registry.ContainsKey(o.Order.Endpoint)))
         {

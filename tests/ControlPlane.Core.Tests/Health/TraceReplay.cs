@@ -263,11 +263,11 @@ internal sealed class TraceReplay
         var fleet = Stored.RoundTrip(_aggregator.Remember());
         var upstreams = _upstreams.Keys.ToDictionary(name => name, name => Stored.RoundTrip(_aggregator.Remember(name)!));
         _aggregator = new HealthAggregator();
-        _aggregator.Restore(fleet);
+        _aggregator.Restore(fleet, now);
         foreach (var (name, (policy, endpoints)) in _upstreams)
         {
             _aggregator.SetUpstream(name, policy, endpoints, now);
-            _aggregator.Restore(name, upstreams[name]);
+            _aggregator.Restore(name, upstreams[name], now);
         }
         foreach (var (key, (order, startedAt)) in _given)
         {

@@ -194,7 +194,7 @@ public sealed class PropagationTests : IAsyncLifetime
 
             using var denied = client.OpenDelta("edge-2");
             await denied.AskAsync(Cds);
-            var end = await Assert.ThrowsAsync<RpcException>(denied.NextAsync);
+            var end = await Assert.ThrowsAsync<RpcException>(() => denied.NextAsync());
             Assert.Equal(StatusCode.PermissionDenied, end.StatusCode);
 
             var refused = Assert.Single((await host.Client.NodesAsync()).Refused);

@@ -102,12 +102,40 @@ public sealed class UpstreamHealthTests
     }
 
     [Fact]
+    public async Task Who_waits_is_answered_when_an_order_comes_that_changes_no_verdict()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, "a", 3);
+        await SayAsync(host, "a", passed: true, 1, 2, 3);
+        var known = await StateAsync(host, "a", 3, "UP");
+        known = await host.Client.HealthAsync("a", known.Index, TimeSpan.FromSeconds(1));
+
+        var next = host.Client.HealthAsync("a", known.Index, TimeSpan.FromMinutes(5));
+        await host.Client.OrderAsync("a", "10.0.0.1:8080", "freeze", new EndpointOrder { Reason = "a look at it" });
+
+        var answer = await next.WaitAsync(Eventually.DefaultWithin, TimeProvider.System);
+        Assert.Equal("freeze", answer.Endpoints[0].Override?.Order);
+    }
+
+    [Fact]
+    public async Task A_past_that_ends_before_it_begins_is_refused()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, "a", 1);
+        using var answer = await host.Http.GetAsync("/api/v1/upstreams/a/health/history?from=2030-01-02T00:00:00Z&to=2030-01-01T00:00:00Z");
+        Assert.Equal(HttpStatusCode.BadRequest, answer.StatusCode);
+        Assert.Contains("'from' is after 'to'", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Who_waits_in_vain_is_answered_with_the_same_and_no_more_may_wait_than_watch()
     {
         await using var host = await ControlPlaneHost.StartAsync(o => o with { MaxWatchStreams = 1 });
         await PutAsync(host, "a", 1);
         await SayAsync(host, "a", passed: true, 1);
         var known = await StateAsync(host, "a", 1, "UP");
+        // What came of it has come.
+        known = await host.Client.HealthAsync("a", known.Index, TimeSpan.FromSeconds(1));
 
         var waiting = host.Client.HealthAsync("a", known.Index, TimeSpan.FromMinutes(1));
         await Eventually.True(

@@ -156,6 +156,104 @@ public sealed class HealthKeeperTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Of_many_transitions_at_once_each_has_its_reason_and_the_first_ones_name_who_said_what()
+    {
+        const int Endpoints = HealthKeeper.MaxDetailedReasons + 50;
+        _keeper.Connect("prober", "");
+        _keeper.Follow(Desired(Endpoints), ["cart"]);
+        await using var news = _keeper.WatchAsync(CancellationToken.None).GetAsyncEnumerator();
+        var next = news.MoveNextAsync();
+        await PassAsync([.. Enumerable.Range(1, Endpoints).Select(i => $"e{i}")]);
+
+        while (true)
+        {
+            Assert.True(await next.AsTask().WaitAsync(Eventually.DefaultWithin, TimeProvider.System));
+            if (news.Current.Changes.Transitions.Length > HealthKeeper.MaxDetailedReasons)
+            {
+                break;
+            }
+
+            next = news.MoveNextAsync();
+        }
+
+        Assert.All(news.Current.Reasons, r => Assert.Contains("is HEALTHY", r!.Sentence, StringComparison.Ordinal));
+        Assert.All(news.Current.Reasons.Take(HealthKeeper.MaxDetailedReasons), r => Assert.Single(r!.Active.Evidence));
+        Assert.All(news.Current.Reasons.Skip(HealthKeeper.MaxDetailedReasons), r => Assert.Empty(r!.Active.Evidence));
+    }
+
+    [Fact]
+    public async Task Observers_in_quarantine_are_counted_from_the_first_decision_after_a_restart_on()
+    {
+        var memory = new HealthMemory(
+            new FleetMemory
+            {
+                Observers =
+                [
+                    new ObserverMemory
+                    {
+                        Author = "liar",
+                        SeenAt = _time.GetUtcNow(),
+                        QuarantinedSince = _time.GetUtcNow(),
+                    },
+                ],
+            },
+            ImmutableDictionary<string, RememberedUpstream>.Empty
+        );
+        using var meters = new RecordedMetrics();
+        using var keeper = new HealthKeeper(
+            _verdicts,
+            new HealthMetrics(meters.Factory, new CurrentState(), _time),
+            _time,
+            Leadership(),
+            new ServerOptions(),
+            FleetHealthPolicy.Default,
+            _loggers.CreateLogger<HealthKeeper>()
+        );
+        keeper.Begin(Desired(3), memory);
+        Assert.Equal(["1 {}"], meters.Read("health.observers.quarantined"));
+
+        await keeper.StartAsync(CancellationToken.None);
+        keeper.Lead(false);
+        // After the change of role.
+        await keeper.AskAsync(_ => 0, CancellationToken.None);
+        _time.Advance(TimeSpan.FromSeconds(0.5));
+        await keeper.AskAsync(_ => 0, CancellationToken.None);
+        Assert.Empty(meters.Read("health.observers.quarantined"));
+        await keeper.StopAsync(CancellationToken.None);
+    }
+
+    [Fact]
+    public async Task A_server_that_follows_counts_a_drain_as_over_when_it_is()
+    {
+        _keeper.Lead(false);
+        await _keeper.AskAsync(_ => 0, CancellationToken.None);
+        await _keeper.AskAsync(
+            model =>
+                model.Ledger.Record(
+                    new Override
+                    {
+                        Upstream = "cart",
+                        Endpoint = "e1",
+                        Author = "rest/local",
+                        Order = OverrideOrder.Drain,
+                        Reason = "a test",
+                        StartedAt = _time.GetUtcNow(),
+                    },
+                    _time.GetUtcNow()
+                ),
+            CancellationToken.None
+        );
+        await StepAsync();
+        Assert.Equal(1, (await CountsAsync()).Draining);
+
+        _time.Advance(TimeSpan.FromHours(1));
+        await StepAsync();
+        Assert.Equal((0, 1), await CountsAsync() is var counts ? (counts.Draining, counts.Disabled) : default);
+
+        Task<HealthCounts> CountsAsync() => _keeper.AskAsync(model => model.CountsOf("cart")!, CancellationToken.None);
+    }
+
+    [Fact]
     public async Task The_size_class_follows_ten_minutes_after_the_number_of_endpoints()
     {
         Assert.False(_verdicts.Find("cart")!.IsLarge);
@@ -186,6 +284,55 @@ public sealed class HealthKeeperTests : IAsyncLifetime
         Assert.Equal(HealthState.Up, await StateAsync("e1"));
         _keeper.Follow(Desired(3, uid: Guid.NewGuid()), ["cart"]);
         Assert.Equal(HealthState.New, await StateAsync("e1"));
+    }
+
+    [Fact]
+    public async Task An_endpoint_at_another_address_is_another_host_whatever_its_id()
+    {
+        _keeper.Connect("prober", "");
+        await PassAsync("e1", "e2", "e3");
+        _keeper.Follow(
+            Desired(3)
+                .Apply(
+                    2,
+                    [
+                        Stored(
+                            ResourceKey.Sub(ResourceKind.Endpoint, "cart", "e1"),
+                            new EndpointSpec { Address = "10.0.0.1", Port = 81 },
+                            default
+                        ),
+                    ],
+                    []
+                ),
+            ["cart"]
+        );
+        Assert.Equal((HealthState.New, HealthState.Up), (await StateAsync("e1"), await StateAsync("e2")));
+
+        var memory = await _keeper.AskAsync(model => model.Remember("cart")!, CancellationToken.None);
+        Assert.Equal("10.0.0.1:81", memory.Endpoints[0].Address);
+        _keeper.Record([Fail("e2")]);
+        _keeper.Follow(
+            Desired(3)
+                .Apply(
+                    3,
+                    [
+                        Stored(
+                            ResourceKey.Sub(ResourceKind.Endpoint, "cart", "e2"),
+                            new EndpointSpec
+                            {
+                                Address = "10.0.0.2",
+                                Port = 80,
+                                Weight = 7,
+                            },
+                            default
+                        ),
+                    ],
+                    []
+                ),
+            ["cart"]
+        );
+        Assert.Equal(HealthState.Up, await StateAsync("e3"));
+        Assert.NotEqual(HealthState.New, await StateAsync("e2"));
     }
 
     [Fact]

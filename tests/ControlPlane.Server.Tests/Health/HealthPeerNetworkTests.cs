@@ -123,6 +123,25 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
             Patience
         );
         Assert.False(second.Services.GetRequiredService<HealthPeers>().IsFollowing);
+
+        // And says why it knows no more.
+        var health = await Eventually.Get(
+            "the answer at the other one",
+            _ => second.Client.HealthAsync("a"),
+            h => h is { SecondHand: not null } && h.Endpoints[0].Status == "UNHEALTHY",
+            Patience
+        );
+        Assert.Equal(first.Services.GetRequiredService<HealthLeadership>().ServerId, health.SecondHand!.Server);
+        Assert.Null(health.SecondHand.LastHeardAt);
+        Assert.Contains("is not reached", health.SecondHand.Reason, StringComparison.Ordinal);
+        Assert.Contains(
+            "2 of the 3 endpoints of a are given requests, as another server decided",
+            health.Sentence,
+            StringComparison.Ordinal
+        );
+        Assert.Contains("10.0.0.1:80 is UNHEALTHY: DOWN since", health.Endpoints[0].Sentence, StringComparison.Ordinal);
+        Assert.InRange(health.Endpoints[0].Penalty, 1, 1000);
+        Assert.Empty(health.Endpoints[0].Active.Evidence);
     }
 
     [Fact]

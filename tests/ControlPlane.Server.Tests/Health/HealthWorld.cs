@@ -565,7 +565,8 @@ internal sealed class HealthWorld : IAsyncDisposable
                 global::Envoy.Service.Discovery.V3.DeltaDiscoveryResponse response;
                 try
                 {
-                    response = await stream.NextAsync();
+                    // However long nothing changes: the clock of this world is not that of the machine.
+                    response = await stream.NextAsync(Timeout.InfiniteTimeSpan);
                 }
                 catch (Exception e)
                     when (e is TimeoutException or InvalidOperationException or Grpc.Core.RpcException or ObjectDisposedException)

@@ -358,7 +358,7 @@ internal sealed partial class ProbeEngine : IAsyncDisposable
         ProbeOutcome outcome;
         try
         {
-            outcome = await new ProbeRun(target, workspace, _time, _beginTime).RunAsync();
+            outcome = await new ProbeRun(target, workspace, _workspaces, _time, _beginTime).RunAsync();
             _workspaces.Return(workspace);
         }
         catch (Exception e)

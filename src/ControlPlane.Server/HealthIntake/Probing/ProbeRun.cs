@@ -5,45 +5,65 @@ using ControlPlane.Resources.Upstreams;
 
 namespace ControlPlane.Server.HealthIntake.Probing;
 
-/// <summary>One round of probes of one endpoint: every check on every way to it, one after the other.</summary>
+/// <summary>One round of probes of one endpoint: on every way to it side by side, and on each one check after the other.</summary>
 /// <param name="target">The endpoint.</param>
-/// <param name="workspace">For this round alone.</param>
+/// <param name="workspace">For the first way, for this round alone.</param>
+/// <param name="workspaces">Where those for further ways come from.</param>
 /// <param name="time">The clock that certificates are judged by.</param>
-/// <param name="beginTime">Grants the next probe its time.</param>
-internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, TimeProvider time, Action<ProbeTarget, TimeSpan> beginTime)
+/// <param name="beginTime">Grants the next check its time.</param>
+internal readonly struct ProbeRun(
+    ProbeTarget target,
+    ProbeWorkspace workspace,
+    ProbeWorkspaces workspaces,
+    TimeProvider time,
+    Action<ProbeTarget, TimeSpan> beginTime
+)
 {
-    /// <summary>Runs the round. The time of the first probe has been granted.</summary>
+    /// <summary>Runs the round. The time of the first check has been granted.</summary>
     public ValueTask<ProbeOutcome> RunAsync()
     {
         var ways = target.Endpoint.Ways;
         // Nearly all endpoints have one address, and one check: no more than that is done for them.
-        return ways is [{ Probes: [var only] }] ? ProbeAsync(only, 0) : RunAllAsync();
+        return ways is [{ Probes: [var only] }] ? ProbeAsync(only, 0, 0, workspace) : RunAllAsync();
     }
 
     private async ValueTask<ProbeOutcome> RunAllAsync()
     {
         var ways = target.Endpoint.Ways;
-        var outcomes = new List<(string Address, ProbeOutcome Outcome)>(ways.Length);
-        var index = 0;
-        foreach (var way in ways)
+        var outcomes = new ProbeOutcome[ways.Length];
+        Array.Fill(outcomes, ProbeOutcome.Connected);
+        // Every way has the same checks: each begins on all of them at once, with one time for all.
+        var checks = ways[0].Probes.Length;
+        var running = new List<Task>(ways.Length);
+        for (var check = 0; check < checks && outcomes.Any(o => o.Passed); check++)
         {
-            var outcome = ProbeOutcome.Connected;
-            for (var i = 0; i < way.Probes.Length && outcome.Passed; i++)
+            if (check > 0)
             {
-                if (index + i > 0)
+                beginTime(target, ways[0].Probes[check].Timeout);
+            }
+            running.Clear();
+            for (var way = 0; way < ways.Length; way++)
+            {
+                if (outcomes[way].Passed)
                 {
-                    beginTime(target, way.Probes[i].Timeout);
-                }
-                outcome = await ProbeAsync(way.Probes[i], index + i);
-                if (!outcome.Passed && way.Probes.Length > 1)
-                {
-                    outcome = outcome with { Text = $"check {i + 1}: {outcome.Text}" };
+                    running.Add(ProbeAsync(way, check, outcomes));
                 }
             }
-            index += way.Probes.Length;
-            outcomes.Add((way.Address, outcome));
+            await Task.WhenAll(running);
         }
-        return Merge(outcomes);
+        return Merge([.. ways.Select((way, i) => (way.Address, outcomes[i]))]);
+    }
+
+    private async Task ProbeAsync(int way, int check, ProbeOutcome[] outcomes)
+    {
+        var probes = target.Endpoint.Ways[way].Probes;
+        var own = way == 0 ? workspace : workspaces.Take();
+        var outcome = await ProbeAsync(probes[check], (way * probes.Length) + check, way, own);
+        if (way > 0)
+        {
+            workspaces.Return(own);
+        }
+        outcomes[way] = !outcome.Passed && probes.Length > 1 ? outcome with { Text = $"check {check + 1}: {outcome.Text}" } : outcome;
     }
 
     /// <summary>One way that passes is enough. A failure is as grave as the least grave one.</summary>
@@ -68,16 +88,16 @@ internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, 
         return new ProbeOutcome(merged, string.Join("; ", failures));
     }
 
-    private async ValueTask<ProbeOutcome> ProbeAsync(Probe probe, int index)
+    private async ValueTask<ProbeOutcome> ProbeAsync(Probe probe, int index, int way, ProbeWorkspace own)
     {
         if (target.TakeKept(index) is { } kept)
         {
             // A certificate can end while a connection goes on; a new handshake tells whether there is a newer one.
             if (!(kept.CertificateEnds < time.GetUtcNow().UtcDateTime))
             {
-                target.Use(kept);
-                var again = await AskAsync(kept, probe);
-                Leave(kept, probe, index, again);
+                target.Use(way, kept);
+                var again = await AskAsync(kept, probe, own);
+                Leave(kept, probe, index, way, again);
                 if (!(again.Outcome.Class == FailureClass.Reset && again.IsUnanswered))
                 {
                     return again.Outcome;
@@ -98,24 +118,24 @@ internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, 
         {
             return ProbeOutcome.OfConnect(e.SocketErrorCode, atOnce: true);
         }
-        target.Use(connection);
+        target.Use(way, connection);
         var answer = await connection.OpenAsync(
             probe.Target,
             probe.Tls,
             isTalkative: probe is GrpcProbe or HttpProbe { Codec: CheckCodec.Http2 },
-            workspace.Operation,
+            own.Operation,
             time
         )
             is { } notOpened
             ? new Answer(notOpened, IsUnanswered: true, CanContinue: false)
-            : await AskAsync(connection, probe);
-        Leave(connection, probe, index, answer);
+            : await AskAsync(connection, probe, own);
+        Leave(connection, probe, index, way, answer);
         return answer.Outcome;
     }
 
-    private void Leave(ProbeConnection connection, Probe probe, int index, Answer answer)
+    private void Leave(ProbeConnection connection, Probe probe, int index, int way, Answer answer)
     {
-        target.Use(null);
+        target.Use(way, null);
         if (answer.CanContinue && probe.ReusesConnection && connection.Overdue() is null)
         {
             target.Keep(index, connection);
@@ -126,15 +146,15 @@ internal readonly struct ProbeRun(ProbeTarget target, ProbeWorkspace workspace, 
         }
     }
 
-    private async ValueTask<Answer> AskAsync(ProbeConnection connection, Probe probe)
+    private static async ValueTask<Answer> AskAsync(ProbeConnection connection, Probe probe, ProbeWorkspace own)
     {
         switch (probe)
         {
             case HttpProbe { Codec: CheckCodec.Http1 } http:
-                var outcome = await Http1Check.RunAsync(connection, http, workspace);
-                return new Answer(outcome, workspace.Response.IsUntouched, workspace.Response is { IsComplete: true, KeepsAlive: true });
+                var outcome = await Http1Check.RunAsync(connection, http, own);
+                return new Answer(outcome, own.Response.IsUntouched, own.Response is { IsComplete: true, KeepsAlive: true });
             case TcpProbe tcp:
-                return new Answer(await TcpCheck.RunAsync(connection, tcp, workspace), IsUnanswered: false, CanContinue: false);
+                return new Answer(await TcpCheck.RunAsync(connection, tcp, own), IsUnanswered: false, CanContinue: false);
             default:
                 return await Http2Check.RunAsync(connection, probe);
         }

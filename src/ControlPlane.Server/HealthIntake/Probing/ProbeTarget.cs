@@ -12,6 +12,7 @@ internal sealed class ProbeTarget(ProbePlan plan, ProbeEndpoint endpoint, long a
 
     // Guarded by a lock on this object: it is what one thread uses and another may abort.
     private ProbeConnection? _current;
+    private ProbeConnection?[]? _besides;
     private bool _isOverdue;
 
     private ushort _fails;
@@ -85,11 +86,21 @@ internal sealed class ProbeTarget(ProbePlan plan, ProbeEndpoint endpoint, long a
     }
 
     /// <summary>What is used from now on; it is aborted at once if the time is over already.</summary>
-    public void Use(ProbeConnection? connection)
+    /// <param name="way">The number of the way to the endpoint: one connection of each is in use at a time.</param>
+    /// <param name="connection">The connection; null is none.</param>
+    public void Use(int way, ProbeConnection? connection)
     {
         lock (this)
         {
-            _current = connection;
+            if (way == 0)
+            {
+                _current = connection;
+            }
+            else
+            {
+                // Nearly all endpoints have one way, and nothing for others.
+                (_besides ??= new ProbeConnection?[Endpoint.Ways.Length - 1])[way - 1] = connection;
+            }
             if (_isOverdue)
             {
                 connection?.Abort();
@@ -104,6 +115,10 @@ internal sealed class ProbeTarget(ProbePlan plan, ProbeEndpoint endpoint, long a
         {
             _isOverdue = true;
             _current?.Abort();
+            foreach (var connection in _besides ?? [])
+            {
+                connection?.Abort();
+            }
         }
     }
 
@@ -122,7 +137,15 @@ internal sealed class ProbeTarget(ProbePlan plan, ProbeEndpoint endpoint, long a
     public void Keep(int index, ProbeConnection connection)
     {
         connection.IsReused = true;
-        (_kept ??= new ProbeConnection?[Endpoint.Ways.Sum(w => w.Probes.Length)])[index] = connection;
+        if (_kept is null)
+        {
+            // Of several ways each may be the first to leave one.
+            lock (this)
+            {
+                _kept ??= new ProbeConnection?[Endpoint.Ways.Sum(w => w.Probes.Length)];
+            }
+        }
+        _kept[index] = connection;
     }
 
     /// <summary>Closes what was kept; while no probe runs.</summary>

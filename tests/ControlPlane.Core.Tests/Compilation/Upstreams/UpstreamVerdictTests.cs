@@ -36,6 +36,23 @@ public sealed class UpstreamVerdictTests
         );
     }
 
+    [Fact]
+    public void Shares_of_the_largest_weights_stay_exact()
+    {
+        const uint full = 4_000_000_000;
+        var spec = Central with
+        {
+            Endpoints = new EndpointsSpec { Static = [Spec(1) with { Weight = full }, Spec(2) with { Weight = full }] },
+        };
+        var view = View(
+            [Target(1) with { Weight = full }, Target(2) with { Weight = full }],
+            Healthy(1, full * 100ul),
+            Healthy(2, full * 10ul)
+        );
+        var read = Read(Compile(spec, view));
+        Assert.Equal(10, (double)read[0].Weight / read[1].Weight, 3);
+    }
+
     [Theory]
     [InlineData(PublishedStatus.Degraded, HealthStatus.Degraded)]
     [InlineData(PublishedStatus.Draining, HealthStatus.Draining)]

@@ -284,6 +284,30 @@ public sealed class ProbeEngineTests
     }
 
     [Fact]
+    public async Task Addresses_are_probed_side_by_side_so_those_that_hang_cost_the_time_of_one()
+    {
+        using var silent = new TcpListener(IPAddress.Loopback, 0);
+        silent.Start();
+        var port = ((IPEndPoint)silent.LocalEndpoint).Port;
+        await using var backend = await TestBackend.StartAsync("b");
+        var endpoint = ProbeLab.Loopback(port) with
+        {
+            AdditionalAddresses =
+            [
+                .. Enumerable.Repeat(new EndpointAddressSpec { Address = "127.0.0.1", Port = port }, 4),
+                new EndpointAddressSpec { Address = "127.0.0.1", Port = backend.Port },
+            ],
+        };
+        var timeout = TimeSpan.FromSeconds(2);
+        var began = TimeProvider.System.GetTimestamp();
+
+        var result = await ProbeLab.ProbeOnceAsync(ProbeLab.Upstream(ProbeLab.Http() with { Timeout = timeout }, endpoint));
+
+        Assert.InRange(TimeProvider.System.GetElapsedTime(began), TimeSpan.Zero, 3 * timeout);
+        Assert.True(result.Passed);
+    }
+
+    [Fact]
     public async Task Where_no_address_passes_the_mildest_failure_counts()
     {
         await using var backend = await TestBackend.StartAsync("b");
