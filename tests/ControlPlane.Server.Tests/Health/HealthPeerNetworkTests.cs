@@ -308,6 +308,12 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
     /// <summary>What proxies are told of an endpoint: its status, and where that is HEALTHY its weight.</summary>
     private static async Task<string?> StatusAsync(ControlPlaneHost host, int endpoint)
     {
+        if (await host.Client.FindAsync(A) is null)
+        {
+            // It has not come here yet.
+            return null;
+        }
+
         var assignment = (await host.Client.XdsAsync(A)).Resources.SingleOrDefault(r => r.Type == "EDS")?.Message;
         var found = assignment
             ?["endpoints"]?[0]?["lbEndpoints"]?.AsArray()
