@@ -76,10 +76,7 @@ public sealed class CurrentSnapshots
 
                 view.Current = step.After;
                 _pending[view] = _pending.TryGetValue(view, out var pending)
-                    ? pending with
-                    {
-                        Change = pending.Change.Then(step),
-                    }
+                    ? new PendingPush(pending.Change.Then(step), pending.Since, pending.Trace)
                     : new PendingPush(step, Stopwatch.GetTimestamp(), trace);
             }
 
@@ -168,12 +165,18 @@ internal sealed class View(ViewKey key, Snapshot current)
 }
 
 /// <summary>Changes of a view that its streams have not been told of.</summary>
-/// <param name="Change">All of them as one.</param>
-/// <param name="Since">Timestamp of the first.</param>
-/// <param name="Trace">Where it came from.</param>
-internal sealed record PendingPush(SnapshotChange Change, long Since, ActivityContext Trace)
+internal sealed class PendingPush(SnapshotChange change, long since, ActivityContext trace)
 {
+    /// <summary>All of them as one.</summary>
+    public SnapshotChange Change { get; } = change;
+
+    /// <summary>Timestamp of the first.</summary>
+    public long Since { get; } = since;
+
+    /// <summary>Where it came from.</summary>
+    public ActivityContext Trace { get; } = trace;
+
     /// <summary>Nothing else changes: no cluster waits for these endpoints.</summary>
     public bool IsOfEndpointsAlone { get; } =
-        ResourceType.All.All(type => type == ResourceType.Endpoints || Change.Changes[type.Index].IsEmpty);
+        ResourceType.All.All(type => type == ResourceType.Endpoints || change.Changes[type.Index].IsEmpty);
 }

@@ -70,16 +70,6 @@ internal sealed class DemoProcess : IAsyncDisposable
     /// <summary>Value of the variable that printed commands call <c>$TOKEN</c>.</summary>
     public string Token { get; init; } = "";
 
-    /// <summary>What it has cost so far, on all cores.</summary>
-    public TimeSpan ProcessorTime
-    {
-        get
-        {
-            _process.Refresh();
-            return _process.TotalProcessorTime;
-        }
-    }
-
     /// <summary>All that it has written so far.</summary>
     public string Output => _output.ToString();
 

@@ -31,10 +31,10 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         using var authority = Authority("peers");
         using var stranger = Authority("strangers");
         await using var first = await StartAsync(database, authority, "one");
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await StartAsync(database, authority, "two");
 
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         var role = second.Services.GetRequiredService<HealthLeadership>().Role;
         Assert.StartsWith("https://127.0.0.1:", role.Address, StringComparison.Ordinal);
         foreach (var certificate in (X509Certificate2?[])[null, Certificate(stranger, "three")])
@@ -62,9 +62,9 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         var database = await postgres.CreateDatabaseAsync();
         await using var proxy = new PostgresProxy(database);
         await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString });
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database });
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         var before = second.Services.GetRequiredService<HealthLeadership>().Role;
 
         proxy.FallSilent();
@@ -90,7 +90,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
                 NoProbes = true,
             }
         );
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
         await first.Client.PutAsync(
             new ResourceKey(ResourceKind.Upstream, "a"),
@@ -150,9 +150,9 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         var database = await postgres.CreateDatabaseAsync();
         await using var proxy = new PostgresProxy(database);
         var first = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString, NoProbes = true });
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         await first.Client.PutAsync(A, Five);
         await SayAsync(first, passed: true, 1, 2, 3, 4, 5);
         await FailAsync(first, 1);
@@ -175,7 +175,7 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
             Assert.False(refused.IsSuccessStatusCode);
         }
 
-        await LeadsAsync(second);
+        await second.LeadsAsync();
         Assert.InRange(TimeProvider.System.GetElapsedTime(alone), TimeSpan.Zero, TimeSpan.FromSeconds(10));
         Assert.Equal(1, LeaderMetric(second));
         Assert.Equal("UNHEALTHY", await StatusAsync(second, 1));
@@ -202,9 +202,9 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         var database = await postgres.CreateDatabaseAsync();
         await using var proxy = new PostgresProxy(database);
         await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = database, NoProbes = true });
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = proxy.ConnectionString, NoProbes = true });
-        await FollowsAsync(second);
+        await second.FollowsAsync();
 
         proxy.Cut();
         await first.Client.PutAsync(A, Five);
@@ -346,9 +346,9 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
     {
         var database = await postgres.CreateDatabaseAsync();
         await using var first = await ControlPlaneHost.StartAsync(o => o with { Store = database });
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await ControlPlaneHost.StartAsync(o => o with { Store = database });
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         var leader = second.Services.GetRequiredService<HealthLeadership>().Role;
         using var channel = GrpcChannel.ForAddress(leader.Address);
         var client = new HealthPeerService.HealthPeerServiceClient(channel);
@@ -378,20 +378,6 @@ public sealed class HealthPeerNetworkTests(PostgresFixture postgres) : IDisposab
         );
         Assert.Equal(StatusCode.Unimplemented, fault.StatusCode);
     }
-
-    private static Task LeadsAsync(ControlPlaneHost host) =>
-        Eventually.True(
-            "the server to decide",
-            _ => Task.FromResult(host.Services.GetRequiredService<HealthLeadership>().Role.Leads),
-            Patience
-        );
-
-    private static Task FollowsAsync(ControlPlaneHost host) =>
-        Eventually.True(
-            "the server to follow",
-            _ => Task.FromResult(host.Services.GetRequiredService<HealthPeers>().IsFollowing),
-            Patience
-        );
 
     private async Task<ControlPlaneHost> StartAsync(string database, X509Certificate2 authority, string name)
     {

@@ -117,14 +117,14 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
         var database = await postgres.CreateDatabaseAsync();
         var first = await StartAsync(database);
         await using var second = await StartAsync(database);
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await PutAsync(first);
         await FailAsync(first, 1);
         await UntilAsync(second, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
 
         await first.DisposeAsync();
 
-        await LeadsAsync(second);
+        await second.LeadsAsync();
         await UntilAsync(second, "UNHEALTHY", "HEALTHY", "HEALTHY", "HEALTHY", "HEALTHY");
         await FailAsync(second, 2);
         var health = await Eventually.Get(
@@ -230,13 +230,6 @@ public sealed class HealthPeersTests(PostgresFixture postgres) : IClassFixture<P
             "all endpoints to be up",
             _ => client.HealthAsync("a"),
             h => h.Endpoints.Length == Backends.Count && h.Endpoints.All(e => e.State == "UP"),
-            Patience
-        );
-
-    private static Task LeadsAsync(ControlPlaneHost host) =>
-        Eventually.True(
-            "the server to decide",
-            _ => Task.FromResult(host.Services.GetRequiredService<HealthLeadership>().Role.Leads),
             Patience
         );
 

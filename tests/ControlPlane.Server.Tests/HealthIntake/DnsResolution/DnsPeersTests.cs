@@ -1,6 +1,7 @@
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Server.Health;
+using ControlPlane.Server.Tests.Health;
 using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Microsoft.Extensions.DependencyInjection;
@@ -21,9 +22,9 @@ public sealed class DnsPeersTests(PostgresFixture postgres)
         await using var dns = new DnsServer { Rotates = true };
         dns.Set(Name, 1, [.. Enumerable.Range(1, 250).Select(i => $"10.0.0.{i}")]);
         await using var first = await StartAsync(database);
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await StartAsync(database);
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         // By the server that does not decide, so that both learn of it.
         await PutAsync(second, dns);
         await AddressAsync(second);
@@ -55,9 +56,9 @@ public sealed class DnsPeersTests(PostgresFixture postgres)
         await using var dns = new DnsServer { Rotates = true };
         dns.Set(Name, 1, [.. Enumerable.Range(1, 250).Select(i => $"10.0.0.{i}")]);
         var first = await StartAsync(database);
-        await LeadsAsync(first);
+        await first.LeadsAsync();
         await using var second = await StartAsync(database);
-        await FollowsAsync(second);
+        await second.FollowsAsync();
         await PutAsync(first, dns);
         await AddressAsync(second);
         dns.IsSilent = true;
@@ -65,7 +66,7 @@ public sealed class DnsPeersTests(PostgresFixture postgres)
         var before = await AddressAsync(second);
 
         await first.DisposeAsync();
-        await LeadsAsync(second);
+        await second.LeadsAsync();
         Assert.Equal(before, await AddressAsync(second));
 
         var questions = dns.Questions;
@@ -76,20 +77,6 @@ public sealed class DnsPeersTests(PostgresFixture postgres)
     }
 
     private static Task<ControlPlaneHost> StartAsync(string database) => ControlPlaneHost.StartAsync(o => o with { Store = database });
-
-    private static Task LeadsAsync(ControlPlaneHost host) =>
-        Eventually.True(
-            "the server to decide",
-            _ => Task.FromResult(host.Services.GetRequiredService<HealthLeadership>().Role.Leads),
-            Patience
-        );
-
-    private static Task FollowsAsync(ControlPlaneHost host) =>
-        Eventually.True(
-            "the server to follow",
-            _ => Task.FromResult(host.Services.GetRequiredService<HealthPeers>().IsFollowing),
-            Patience
-        );
 
     private static Task PutAsync(ControlPlaneHost host, DnsServer dns) =>
         host.Client.PutAsync(
