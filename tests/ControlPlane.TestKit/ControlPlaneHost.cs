@@ -15,6 +15,7 @@ public sealed class ControlPlaneHost : IAsyncDisposable
 {
     private readonly WebApplication _app;
     private readonly string _folder;
+    private bool _isDisposed;
     private readonly HttpClient _http;
 
     private ControlPlaneHost(WebApplication app, Uri admin, Uri xds, string folder)
@@ -95,6 +96,12 @@ public sealed class ControlPlaneHost : IAsyncDisposable
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        // A test may stop the server before its own end.
+        if (Interlocked.Exchange(ref _isDisposed, true))
+        {
+            return;
+        }
+
         _http.Dispose();
         try
         {
