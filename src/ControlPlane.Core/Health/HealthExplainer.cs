@@ -112,7 +112,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                 .. trusted
                     .GroupBy(r => r.Opinion.Zone)
                     .Select(z => new ZoneExplanation(
-                        fleet.Ledger.ZoneName(z.Key),
+                        fleet.Ledger.Zones[z.Key],
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Pass),
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Fail),
                         z.Sum(r => r.Opinion.Verdict == OpinionVerdict.Pass ? r.Observer.Weight(fleet.Now) : 0)
@@ -138,7 +138,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
         new(
             EvidenceKind.Active,
             observer.Author,
-            fleet.Ledger.ZoneName(opinion.Zone),
+            fleet.Ledger.Zones[opinion.Zone],
             opinion.Verdict switch
             {
                 OpinionVerdict.Pass => "PASS",
@@ -180,7 +180,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                             .Select(r => new EvidenceRow(
                                 EvidenceKind.Traffic,
                                 r.Reporter.Envoy,
-                                fleet.Ledger.ZoneName(r.Reporter.Zone),
+                                fleet.Ledger.Zones[r.Reporter.Zone],
                                 $"{r.Counts.Errors} of {r.Counts.Total} failed",
                                 FailureClass.None,
                                 "",
