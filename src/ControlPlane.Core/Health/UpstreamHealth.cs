@@ -98,6 +98,19 @@ internal sealed class UpstreamHealth
 
     public void CloseView(ZoneView view) => _zoneViews.Remove(view);
 
+    /// <summary>4.2: since when the zone of a view is cut off from an endpoint; not set if it is not, or not for long enough.</summary>
+    public Instant CutOffSince(ZoneView view, EndpointHealth e, Instant now)
+    {
+        foreach (var fault in view.Zone is null ? [] : LinkFaults)
+        {
+            if (fault.From == view.ZoneIndex && fault.To == e.Zone && fault.IsHeld(now))
+            {
+                return fault.Since;
+            }
+        }
+        return Instant.Never;
+    }
+
     /// <summary>Adds the zones of its endpoints, and those between which it knows of a fault.</summary>
     public void AddZonesTo(HashSet<int> used)
     {
