@@ -94,7 +94,7 @@ internal static class ApplyRoutes
     }
 
     private static List<ObjectChange> ChangesOf(ImmutableArray<ManifestDocument> documents) =>
-        [.. documents.Select(d => new ObjectChange(d.Manifest!.Key, d.Manifest, ExpectedBy(d)))];
+        [.. documents.Select(d => RequestBody.ChangeOf(d, null, ExpectedBy(d)))];
 
     // An object that was read here and is sent back carries the state that its author saw. Another server's number means nothing and is an unknown state.
     private static long? ExpectedBy(ManifestDocument document) =>

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
@@ -44,13 +45,40 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     public async Task<IResult> RunOneAsync(HttpContext http, ObjectChange change, ManifestDocument? document = null, string reason = "")
     {
         var (applied, problem) = await RunAsync(http, [change], document is null ? [] : [document], reason);
-        if (problem is not null)
-        {
-            return problem;
-        }
+        return problem ?? await AnswerOneAsync(http, change, applied!, document is null ? [] : [document]);
+    }
 
-        var result = applied!.Results[0];
-        var warnings = FaultsOf(applied.Warnings, [change], document is null ? [] : [document]);
+    /// <summary>Runs a change of one object that depends on how it is stored, and answers with the object.</summary>
+    /// <param name="http">The request.</param>
+    /// <param name="changeOn">The change of a state, or what keeps it from being made; asked again whenever somebody else wrote first.</param>
+    public async Task<IResult> RunOneAsync(HttpContext http, Func<DesiredState, (ObjectChange? Change, ProblemResult? Problem)> changeOn)
+    {
+        (ObjectChange? Change, ProblemResult? Problem) made = default;
+        var outcome = await admission.ChangeAsync(
+            state =>
+            {
+                made = changeOn(state);
+                return made.Change is null ? null : RequestOf(http, [made.Change], "");
+            },
+            http.RequestAborted
+        );
+        return outcome switch
+        {
+            null => made.Problem!,
+            ChangeApplied applied => await AnswerOneAsync(http, made.Change!, applied, []),
+            _ => ProblemOf(outcome, [made.Change!], []),
+        };
+    }
+
+    private async Task<IResult> AnswerOneAsync(
+        HttpContext http,
+        ObjectChange change,
+        ChangeApplied applied,
+        ImmutableArray<ManifestDocument> documents
+    )
+    {
+        var result = applied.Results[0];
+        var warnings = FaultsOf(applied.Warnings, [change], documents);
         AddWarnings(http, warnings);
         var propagation = await WaitAsync(http, applied);
         var dryRun = Query.DryRun.Of(http);
@@ -117,10 +145,16 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         [
             .. problems
                 .Select(p =>
-                    RequestBody.ToFault(
-                        documents.IsDefaultOrEmpty || p.Key != changes[p.Index].Key ? p.Problem : documents[p.Index].Locate(p.Problem),
-                        changes.Count > 1 || p.Key != changes[p.Index].Key ? p.Key.ToString() : null
-                    )
+                    p.Key != changes[p.Index].Key
+                        ? RequestBody.ToFault(p.Problem, p.Key.ToString())
+                        : RequestBody.ToFault(
+                            documents.IsDefaultOrEmpty ? p.Problem with { Line = 0, Column = 0 }
+                                : p.Problem.Line > 0 ? p.Problem
+                                : documents[p.Index].Locate(p.Problem),
+                            changes.Count == 1 ? null
+                                : documents.IsDefaultOrEmpty || p.Key.Name.Length > 0 ? p.Key.ToString()
+                                : $"{documents[p.Index].Kind?.ToString() ?? "object"}/#{p.Index + 1}"
+                        )
                 )
                 // The reader and the plan both run an object's own checks.
                 .Distinct(),

@@ -9,9 +9,6 @@ namespace ControlPlane.Server.Admin;
 /// <summary>The routes that every kind has: read, list, write, patch, delete, its history and the Envoy messages that it became.</summary>
 internal static class ResourceRoutes
 {
-    /// <summary>How often a patch is worked out anew because somebody else wrote first.</summary>
-    private const int PatchAttempts = 5;
-
     private const int MaxHistory = 1000;
 
     public static void Map(RouteGroupBuilder api, ResourceKind kind)
@@ -60,8 +57,7 @@ internal static class ResourceRoutes
         group
             .MapPatch(
                 "/{name}",
-                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
-                    PatchAsync(http, new ResourceKey(kind, name), writes, current)
+                (HttpContext http, string name, ObjectWrites writes) => PatchAsync(http, new ResourceKey(kind, name), writes)
             )
             .Takes(Query.OfWrites)
             .Describe($"patch{kind}", $"Changes parts of one {kind}, by merge patch (RFC 7396) or JSON patch (RFC 6902).")
@@ -99,11 +95,10 @@ internal static class ResourceRoutes
         }
 
         problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key) is not null, out var expected);
-        return problem
-            ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected ?? document.RestoredFrom), document);
+        return problem ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected ?? document.RestoredFrom), document);
     }
 
-    public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
+    public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes)
     {
         var (patch, problem) = await Patch.ReadAsync(http);
         if (problem is not null)
@@ -111,32 +106,25 @@ internal static class ResourceRoutes
             return problem;
         }
 
-        for (var attempt = 1; ; attempt++)
-        {
-            if (current.Desired.Find(key) is not { } resource)
+        return await writes.RunOneAsync(
+            http,
+            state =>
             {
-                return Problems.NotFound($"{key} does not exist. PUT creates it.");
-            }
+                if (state.Find(key) is not { } resource)
+                {
+                    return (null, Problems.NotFound($"{key} does not exist. PUT creates it."));
+                }
 
-            problem = Preconditions.Read(http, null, exists: true, out var expected);
-            if (problem is not null)
-            {
-                return problem;
-            }
+                var refused = Preconditions.Read(http, null, exists: true, out var expected);
+                if (refused is not null)
+                {
+                    return (null, refused);
+                }
 
-            (var document, problem) = patch!.Apply(resource);
-            if (problem is not null)
-            {
-                return problem;
+                (var document, refused) = patch!.Apply(resource);
+                return refused is null ? (RequestBody.ChangeOf(document!, key, expected), null) : (null, refused);
             }
-
-            var result = await writes.RunOneAsync(http, new ObjectChange(key, document!.Manifest, expected ?? resource.Revision));
-            var isOvertaken = result is ProblemResult { Problem.Status: StatusCodes.Status412PreconditionFailed } && expected is null;
-            if (!isOvertaken || attempt == PatchAttempts)
-            {
-                return result;
-            }
-        }
+        );
     }
 
     public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes) =>

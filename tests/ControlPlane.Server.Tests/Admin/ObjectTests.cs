@@ -150,6 +150,27 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.True(problem.Errors!.Value.Length >= 3);
     }
 
+    [Fact]
+    public async Task Faults_of_fields_references_and_overlay_are_told_at_once()
+    {
+        var body = """
+            {
+              "spec": {
+                "endpoints": {"static": [{"address": "10.0.0.1", "port": 70000}]},
+                "nodeGroups": ["nope"],
+                "envoy": {"lbPolicy": "FOO"}
+              }
+            }
+            """;
+
+        var problem = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/faulty", body)).Is(422, "invalid");
+
+        Assert.Equal(
+            [("/spec/endpoints/static/0/port", 3), ("/spec/envoy/lbPolicy", 5), ("/spec/nodeGroups/0", 4)],
+            problem.Errors!.Value.Select(e => (e.Pointer!, e.Line!.Value)).Order()
+        );
+    }
+
     [Theory]
     [InlineData("{", "application/json")]
     [InlineData("""{"spec": {}, "spec": {}}""", "application/json")]
@@ -332,12 +353,13 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task Patches_at_the_same_time_do_not_lose_each_other()
     {
+        const int Writers = 32;
         var key = new ResourceKey(ResourceKind.Upstream, "many-writers");
         await api.Client.PutAsync(key, Bodies.Registering);
 
         await Task.WhenAll(
             Enumerable
-                .Range(0, 4)
+                .Range(0, Writers)
                 .Select(i =>
                     api.Client.PatchAsync(
                         key,
@@ -346,7 +368,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
                 )
         );
 
-        Assert.Equal(4, (await api.Client.FindAsync(key))!.Metadata.Labels!.Count);
+        Assert.Equal(Writers, (await api.Client.FindAsync(key))!.Metadata.Labels!.Count);
     }
 
     [Fact]

@@ -57,6 +57,21 @@ public sealed class PropagationTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Wait_acked_of_what_was_written_before_waits_for_that()
+    {
+        using var client = new XdsClient(_api.Host.Xds.ToString());
+        using var stream = await ConnectAsync(client, "edge-1");
+        Assert.Equal(202, (await _api.PutAsync("/api/v1/upstreams/cart?wait=acked&timeout=100ms", Bodies.Upstream())).Status);
+
+        var again = await _api.PutAsync("/api/v1/upstreams/cart?wait=acked&timeout=100ms", Bodies.Upstream());
+
+        Assert.Equal((202, "edge-1"), (again.Status, (string?)again.Json["propagation"]!["pending"]![0]));
+        await stream.AckAsync(await stream.ExpectResponseAsync(Cds));
+        again = await _api.PutAsync("/api/v1/upstreams/cart?wait=acked&timeout=60s", Bodies.Upstream());
+        Assert.Equal((200, 1), (again.Status, (int?)again.Json["propagation"]!["acked"]));
+    }
+
+    [Fact]
     public async Task A_refusal_is_shown_on_object_node_and_answer_in_the_proxys_words()
     {
         using var client = new XdsClient(_api.Host.Xds.ToString());
