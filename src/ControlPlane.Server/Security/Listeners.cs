@@ -118,7 +118,7 @@ internal static class Listeners
                         new TlsHandshakeCallbackOptions
                         {
                             HandshakeTimeout = TimeSpan.FromSeconds(10),
-                            OnConnection = _ => ValueTask.FromResult(tls.CreateOptions()),
+                            OnConnection = context => ValueTask.FromResult(tls.CreateOptions(context.Connection.RemoteEndPoint)),
                         }
                     );
                 }

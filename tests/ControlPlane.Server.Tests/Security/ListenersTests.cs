@@ -200,6 +200,8 @@ public sealed class ListenersTests : IDisposable
         Assert.Equal("edge-1", await GetXdsAsync(server, proxy));
         await Assert.ThrowsAsync<HttpRequestException>(() => GetXdsAsync(server, null));
         await Assert.ThrowsAsync<HttpRequestException>(() => GetXdsAsync(server, stranger));
+        Assert.Contains("shows none", await server.Logs.FirstAsync(5006), StringComparison.Ordinal);
+        Assert.Contains(stranger.Subject, await server.Logs.FirstAsync(5006), StringComparison.Ordinal);
     }
 
     [Fact]
