@@ -189,8 +189,9 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await LoadAsync(stoppingToken);
+        // Before anything is read: a file that is replaced meanwhile is reported once.
         _secrets.Changed += OnSecretChanged;
+        await LoadAsync(stoppingToken);
         _names.Changed += OnResolved;
         // Resolved before anybody listened.
         OnResolved([.. _names.Resolved.Keys]);
