@@ -10,6 +10,8 @@ internal static class Problems
     public static ProblemResult Syntax(string detail, ImmutableArray<Fault>? errors = null) =>
         Of(400, "syntax", "The body cannot be read", detail, errors);
 
+    public static ProblemResult Header(string detail) => Of(400, "header", "A header of the request is wrong", detail);
+
     public static ProblemResult Parameter(ImmutableArray<Fault> errors) =>
         Of(400, "parameter", "A parameter is wrong", string.Join(" ", errors.Select(e => e.Message)), errors);
 
