@@ -12,7 +12,7 @@ using Google.Protobuf;
 namespace ControlPlane.Core.Compilation;
 
 /// <summary>One object → its xDS resources. The table of kinds; each kind's own compiler knows how.</summary>
-internal static class ObjectCompiler
+public static class ObjectCompiler
 {
     /// <summary>Compiles an object in its surroundings.</summary>
     /// <param name="resource">The object.</param>
@@ -22,7 +22,7 @@ internal static class ObjectCompiler
     /// </param>
     /// <param name="inputs">Time and secrets.</param>
     /// <returns>Null for kinds that compile to nothing.</returns>
-    public static CompiledObject? Compile(StoredResource resource, DesiredState desired, CompiledObject? before, CompilationInputs inputs)
+    internal static CompiledObject? Compile(StoredResource resource, DesiredState desired, CompiledObject? before, CompilationInputs inputs)
     {
         var name = resource.Key.Name;
         return resource.Manifest.Spec switch
@@ -57,6 +57,23 @@ internal static class ObjectCompiler
 
         RouteTableSpec? RouteTable(string table) =>
             desired.Find(new ResourceKey(ResourceKind.RouteTable, table))?.Manifest.Spec as RouteTableSpec;
+    }
+
+    /// <summary>Finds what is wrong with the raw part of a spec by itself, for one whose rest is too wrong to be compiled.</summary>
+    public static void CheckOverlay(ResourceSpec spec, ProblemCollector problems)
+    {
+        (ResourceType Type, JsonObject? Overlay)? raw = spec switch
+        {
+            UpstreamSpec s => (ResourceType.Cluster, s.Envoy),
+            RouteTableSpec s => (ResourceType.Route, s.Envoy),
+            ListenerSpec s => (ResourceType.Listener, s.Envoy),
+            SecretSpec s => (ResourceType.Secret, s.Envoy),
+            _ => null,
+        };
+        if (raw is ({ } type, { } overlay))
+        {
+            MessagePipeline.Merge(type, EnvoyTypes.FindByName(type.FullName)!.Parser.ParseFrom(ByteString.Empty), overlay, problems);
+        }
     }
 
     private static CompiledResource? Complete(

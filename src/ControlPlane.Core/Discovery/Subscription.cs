@@ -1288,8 +1288,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
 
     private Delivery DeliveryUnderWay(string name, ResourceSet current)
     {
-        var set = Wildcard ? _next ?? _base : current;
-        if (_parked?.TryGetValue(name, out var parked) == true && parked.Refusal is not null && IsSame(set.Find(name), parked.Content))
+        // Of what this stream was not told of yet, a refusal of what it replaces says nothing.
+        if (_parked?.TryGetValue(name, out var parked) == true && parked.Refusal is not null && IsSame(current.Find(name), parked.Content))
         {
             return new Delivery(DeliveryState.Nacked, parked.Content.Version, parked.Refusal);
         }

@@ -15,6 +15,9 @@ public sealed class EvidenceLedger
     /// <summary>Zones that are told apart; authors of any more count as standing in the unnamed one.</summary>
     public const int MaxZones = 1_000;
 
+    /// <summary>Of these, the names that one outside author can have brought in. Real zones are few; who names more is wrong, or means harm.</summary>
+    public const int MaxZonesOfAuthor = 16;
+
     /// <summary>The longest time to live of an outside observer's evidence.</summary>
     public static readonly TimeSpan MaxTimeToLive = TimeSpan.FromMinutes(10);
 
@@ -26,8 +29,6 @@ public sealed class EvidenceLedger
 
     private readonly Dictionary<string, UpstreamEvidence> _upstreams = [];
     private readonly Dictionary<string, Observer> _observers = [];
-    private readonly Dictionary<string, int> _zoneIndexes = new() { [""] = 0 };
-    private readonly List<string> _zones = [""];
     private Instant _latest = Instant.Never;
     private TimeSpan _setBack;
 
@@ -41,7 +42,7 @@ public sealed class EvidenceLedger
 
     internal IReadOnlyCollection<Observer> Observers => _observers.Values;
 
-    internal int ZoneCount => _zones.Count;
+    internal ZoneNames Zones { get; } = new();
 
     /// <summary>An observer is there, before it says anything.</summary>
     /// <param name="author">Its stable id.</param>
@@ -50,7 +51,7 @@ public sealed class EvidenceLedger
     /// <param name="now">When.</param>
     /// <returns>False if the ledger keeps too many observers already.</returns>
     public bool Connect(string author, string zone, bool isOurs, DateTimeOffset now) =>
-        FindObserver(author, isOurs, Moment(now), isOurs ? ZoneIndex(zone) : 0) is not null;
+        FindObserver(author, isOurs, Moment(now), isOurs ? Zones.IndexOf(zone) : 0) is not null;
 
     /// <summary>One of our own probers stops or is taken over: what it said does not count any more. Outside observers only fall silent.</summary>
     public void Disconnect(string author)
@@ -150,17 +151,18 @@ public sealed class EvidenceLedger
         }
     }
 
-    internal int ZoneIndex(string zone)
+    /// <summary>Adds the zones in which an observer, an opinion or a report stands.</summary>
+    internal void AddZonesTo(HashSet<int> used)
     {
-        if (!_zoneIndexes.TryGetValue(zone, out var index) && _zones.Count < MaxZones)
+        foreach (var observer in _observers.Values)
         {
-            _zoneIndexes[zone] = index = _zones.Count;
-            _zones.Add(zone);
+            used.Add(observer.Zone);
         }
-        return index;
+        foreach (var upstream in _upstreams.Values)
+        {
+            upstream.AddZonesTo(used);
+        }
     }
-
-    internal string ZoneName(int index) => _zones[index];
 
     /// <summary>Something changed that concerns every upstream.</summary>
     internal void TouchAll()
@@ -239,7 +241,7 @@ public sealed class EvidenceLedger
         {
             result = result with { TimeToLive = MaxTimeToLive };
         }
-        var zone = isOurs ? home : ZoneIndex(result.Zone);
+        var zone = isOurs ? home : Zones.IndexOf(result.Zone, result.Author);
         upstream.IsChanged |= upstream.Heard(observer, zone, now);
         ref var opinion = ref endpoint.Opinions.Of(observer);
         var before = opinion.Verdict;
@@ -256,7 +258,7 @@ public sealed class EvidenceLedger
             return isIdle ? EvidenceOutcome.Accepted : EvidenceOutcome.TooManyAuthors;
         }
         var interval = report.Interval < TimeSpan.Zero ? TimeSpan.Zero : report.Interval;
-        reporter.Begin(ZoneIndex(report.Zone), now, interval > MaxInterval ? MaxInterval : interval);
+        reporter.Begin(Zones.IndexOf(report.Zone, report.Author), now, interval > MaxInterval ? MaxInterval : interval);
         var endpoints = upstream.Endpoints.Length;
         foreach (var load in isIdle ? [] : report.Endpoints)
         {

@@ -5,6 +5,8 @@ namespace ControlPlane.Core.Health;
 /// <summary>What all upstreams share during an evaluation: the moment, the observers, and the counters of the guards that look at the whole fleet.</summary>
 internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledger)
 {
+    private readonly List<(Observer Observer, int Zone, Instant HeardAt)> _existing = [];
+
     public FleetHealthPolicy Policy { get; } = policy;
 
     public EvidenceLedger Ledger { get; } = ledger;
@@ -42,13 +44,23 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
     public bool IsQuorumOfExisting(UpstreamHealth upstream, EndpointHealth endpoint)
     {
         Shares.Clear();
-        var observers = 0;
+        var existing = Existing(upstream, endpoint);
+        foreach (var (_, zone, _) in existing)
+        {
+            Shares.Add(zone, 1, 0);
+        }
+        return IsQuorum(Shares.Count, existing.Count);
+    }
+
+    /// <summary>The observers that <see cref="IsQuorumOfExisting"/> counts, where they stand and when each was last heard. The list is good until the next call.</summary>
+    public List<(Observer Observer, int Zone, Instant HeardAt)> Existing(UpstreamHealth upstream, EndpointHealth endpoint)
+    {
+        _existing.Clear();
         foreach (var observer in Ledger.Observers)
         {
             if (observer is { IsOurs: true, IsPresent: true, IsQuarantined: false } && Now - observer.SeenAt <= Observer.ExistsFor)
             {
-                observers++;
-                Shares.Add(observer.Zone, 1, 0);
+                _existing.Add((observer, observer.Zone, observer.SeenAt));
             }
         }
         foreach (var (observer, zone, at, isRecalled) in upstream.Evidence.HeardFrom)
@@ -59,11 +71,10 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
                 && (isRecalled || endpoint.Evidence.Opinions.IndexOf(observer) >= 0)
             )
             {
-                observers++;
-                Shares.Add(zone, 1, 0);
+                _existing.Add((observer, zone, at));
             }
         }
-        return IsQuorum(Shares.Count, observers);
+        return _existing;
     }
 
     /// <summary>4.8: whether anybody may ever check an upstream's endpoints.</summary>

@@ -389,7 +389,7 @@ public sealed class HealthAggregator
     {
         foreach (var fault in u.LinkFaults)
         {
-            var zone = Ledger.ZoneName(fault.From);
+            var zone = Ledger.Zones[fault.From];
             if (u.View(zone) is null && fault.IsHeld(_fleet.Now))
             {
                 u.OpenView(zone, fault.From);
@@ -415,6 +415,23 @@ public sealed class HealthAggregator
         }
         _forgotAt = _fleet.Now;
         Ledger.ForgetSilent(_fleet.Now);
+        if (Ledger.Zones.IsCrowded)
+        {
+            ForgetUnusedZones();
+        }
+    }
+
+    private void ForgetUnusedZones()
+    {
+        var used = new HashSet<int>();
+        Ledger.AddZonesTo(used);
+        foreach (var u in _byName.Values)
+        {
+            // An upstream of which nothing is heard any more is not evaluated, and keeps what it last heard until it is asked to forget.
+            u.Evidence.ForgetSilent(_fleet.Now);
+            u.AddZonesTo(used);
+        }
+        Ledger.Zones.KeepOnly(used);
     }
 
     /// <summary>What one evaluation gathers.</summary>

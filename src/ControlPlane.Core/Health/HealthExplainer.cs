@@ -39,6 +39,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
     {
         var order = e.Order(fleet.Now);
         var entry = view.Entries[e.Index];
+        var cutOffSince = order is null ? u.CutOffSince(view, e, fleet.Now) : Instant.Never;
         var explanation = new EndpointExplanation
         {
             Endpoint = e.Target.Id,
@@ -47,8 +48,11 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
             Weight = published?.Weight,
             Factor = entry.Factor,
             State = e.State,
-            Since = e.Since.ToTime(),
-            Rule = order is null ? e.Rule : HealthRule.Operator,
+            Since = (cutOffSince.IsSet && e.State != HealthState.Down ? cutOffSince : e.Since).ToTime(),
+            Rule =
+                order is not null ? HealthRule.Operator
+                : cutOffSince.IsSet && e.State != HealthState.Down ? HealthRule.LinkFault
+                : e.Rule,
             Cause = e.Cause,
             IsHard = e.IsHard,
             Guards = Guards(u, e, view, order),
@@ -75,10 +79,17 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
         {
             guards.Add(new GuardExplanation(guard, PublishedStatus.Unhealthy.Name(), HealthSentences.Why(u, guard)));
         }
-        if (e.State != HealthState.New && e.Rule != HealthRule.NoChecks && e.Vote is ActiveVote.None or ActiveVote.Suspect)
+        if (IsHeldBySourceLoss(e))
         {
             guards.Add(
-                new GuardExplanation(HealthGuard.SourceLoss, "a verdict on old evidence", HealthSentences.Why(u, HealthGuard.SourceLoss))
+                new GuardExplanation(
+                    HealthGuard.SourceLoss,
+                    "a verdict on old evidence",
+                    HealthSentences.WhySourceLoss(
+                        fleet.Policy,
+                        [.. Silent(u, e).Select(s => s.Observer.Author).Order(StringComparer.Ordinal)]
+                    )
+                )
             );
         }
         if (e.State == HealthState.Probation || IsQueuedForProbation(u, e))
@@ -87,6 +98,17 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
         }
         return guards.DrainToImmutable();
     }
+
+    private static bool IsHeldBySourceLoss(EndpointHealth e) =>
+        e.State != HealthState.New && e.Rule != HealthRule.NoChecks && e.Vote is ActiveVote.None or ActiveVote.Suspect;
+
+    /// <summary>The observers that are counted on for an endpoint and have nothing fresh to say of it, and when each was last heard.</summary>
+    private IEnumerable<(Observer Observer, int Zone, Instant HeardAt)> Silent(UpstreamHealth u, EndpointHealth e) =>
+        fleet
+            .Existing(u, e)
+            .Where(o =>
+                e.Evidence.Opinions.IndexOf(o.Observer) is var index && (index < 0 || !e.Evidence.Opinions.IsFresh(index, fleet.Now))
+            );
 
     private bool IsQueuedForProbation(UpstreamHealth u, EndpointHealth e) =>
         e is { State: HealthState.Down, Vote: ActiveVote.Up, IsSuppressed: false } && fleet.Now - e.Since >= StateMachine.Dwell(u, e);
@@ -112,7 +134,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                 .. trusted
                     .GroupBy(r => r.Opinion.Zone)
                     .Select(z => new ZoneExplanation(
-                        fleet.Ledger.ZoneName(z.Key),
+                        fleet.Ledger.Zones[z.Key],
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Pass),
                         z.Count(r => r.Opinion.Verdict == OpinionVerdict.Fail),
                         z.Sum(r => r.Opinion.Verdict == OpinionVerdict.Pass ? r.Observer.Weight(fleet.Now) : 0)
@@ -138,7 +160,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
         new(
             EvidenceKind.Active,
             observer.Author,
-            fleet.Ledger.ZoneName(opinion.Zone),
+            fleet.Ledger.Zones[opinion.Zone],
             opinion.Verdict switch
             {
                 OpinionVerdict.Pass => "PASS",
@@ -180,7 +202,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                             .Select(r => new EvidenceRow(
                                 EvidenceKind.Traffic,
                                 r.Reporter.Envoy,
-                                fleet.Ledger.ZoneName(r.Reporter.Zone),
+                                fleet.Ledger.Zones[r.Reporter.Zone],
                                 $"{r.Counts.Errors} of {r.Counts.Total} failed",
                                 FailureClass.None,
                                 "",
@@ -197,7 +219,8 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
         if (order is not null)
         {
             var draining = order == OverrideOrder.Drain ? At(Publication.DrainEnds(u, e), "it is left out") : null;
-            return draining ?? At(Instant.Of(e.Evidence.Override?.ExpiresAt), "the order ends");
+            var end = e.Evidence.Override?.Order == OverrideOrder.Freeze ? "it thaws, and the evidence decides again" : "the order ends";
+            return draining ?? At(Instant.Of(e.Evidence.Override?.ExpiresAt), end);
         }
         return e.State switch
         {
@@ -206,18 +229,22 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                 e.WaitSince + VerdictLattice.WaitTime(fleet, u),
                 "DOWN, unless traffic shows success before"
             ),
-            HealthState.Down when e.IsSuppressed => At(
-                e.Penalty.Below(u.Policy.FlapDamping.Reuse, u.Policy.FlapDamping),
-                "its flap penalty has decayed: PROBATION if it passes"
-            ),
             HealthState.Down when view.Entries[e.Index].Guard == HealthGuard.MassFreeze => At(
                 MassFreeze.ThawsAt(e),
                 "UNHEALTHY, if the evidence stays as it is"
+            ),
+            HealthState.Down when e.IsSuppressed => At(
+                e.Penalty.Below(u.Policy.FlapDamping.Reuse, u.Policy.FlapDamping),
+                "its flap penalty has decayed: PROBATION if it passes"
             ),
             HealthState.Down => At(e.Since + StateMachine.Dwell(u, e), "PROBATION if it passes"),
             _ when e.DownVerdictSince.IsSet && !e.HasTurnedDown => At(
                 StateMachine.SoftVerdictHolds(fleet, e),
                 "DOWN, if the evidence stays as it is"
+            ),
+            _ when IsHeldBySourceLoss(e) && Silent(u, e).ToList() is { Count: > 0 } silent => At(
+                silent.Min(s => s.HeardAt) + Observer.ExistsFor,
+                "who is silent is not waited for any more: those who speak decide, if there are any"
             ),
             _ => null,
         };

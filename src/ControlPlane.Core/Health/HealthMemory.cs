@@ -195,14 +195,14 @@ internal static class HealthMemories
             Views = [Of(u, u.Everyone), .. u.ZoneViews.Select(v => Of(u, v))],
             LinkFaults =
             [
-                .. u.LinkFaults.Select(f => new LinkFaultMemory(ledger.ZoneName(f.From), ledger.ZoneName(f.To), f.Since.ToTime()!.Value)),
+                .. u.LinkFaults.Select(f => new LinkFaultMemory(ledger.Zones[f.From], ledger.Zones[f.To], f.Since.ToTime()!.Value)),
             ],
             HasUniformErrors = u.HasUniformErrors,
             HeardFrom =
             [
                 .. u
                     .Evidence.HeardFrom.Where(h => h.Observer is { IsOurs: false, IsPresent: true })
-                    .Select(h => new WitnessMemory(h.Observer.Author, ledger.ZoneName(h.Zone), h.At.ToTime()!.Value)),
+                    .Select(h => new WitnessMemory(h.Observer.Author, ledger.Zones[h.Zone], h.At.ToTime()!.Value)),
             ],
         };
 
@@ -224,12 +224,12 @@ internal static class HealthMemories
         }
         foreach (var view in memory.Views)
         {
-            Restore(u, view.Zone is null ? u.Everyone : u.OpenView(view.Zone, ledger.ZoneIndex(view.Zone)), view, now);
+            Restore(u, view.Zone is null ? u.Everyone : u.OpenView(view.Zone, ledger.Zones.IndexOf(view.Zone)), view, now);
         }
         u.LinkFaults.AddRange(
             memory.LinkFaults.Select(f => new LinkFault(
-                ledger.ZoneIndex(f.From),
-                ledger.ZoneIndex(f.To),
+                ledger.Zones.IndexOf(f.From),
+                ledger.Zones.IndexOf(f.To),
                 Past(f.Since, now),
                 Instant.Never
             ))
@@ -238,7 +238,7 @@ internal static class HealthMemories
         {
             if (ledger.TryFind(author, out var observer))
             {
-                u.Evidence.Heard(observer, ledger.ZoneIndex(zone), Past(at, now), isRecalled: true);
+                u.Evidence.Heard(observer, ledger.Zones.IndexOf(zone, author), Past(at, now), isRecalled: true);
             }
         }
         u.HasUniformErrors = u.WasUniform = memory.HasUniformErrors;

@@ -14,17 +14,20 @@ internal static class HealthSentences
         {
             return $"{u.Name} has no endpoints.";
         }
-        var condemned = endpoints.Where(e => e.State == HealthState.Down || e.Rule == HealthRule.NeverPassed).ToImmutableArray();
+        var condemned = endpoints
+            .Where(e => e.State == HealthState.Down || e.Rule is HealthRule.NeverPassed or HealthRule.LinkFault)
+            .ToImmutableArray();
         if (view.IsTotalFailure)
         {
-            return $"All {Count(total)} of {u.Name} {Have(total)} failed: {Causes(condemned)}. {OnTotalFailure(u.OnTotalFailure)}";
+            var all = total == 1 ? "The only endpoint" : $"All {total} endpoints";
+            return $"{all} of {u.Name} {Have(total)} failed: {Causes(condemned)}. {OnTotalFailure(u.OnTotalFailure)}";
         }
-        if (view.IsFrozen)
+        if (view is { IsFrozen: true, IsIncident: true })
         {
-            return $"{condemned.Length} of {Count(total)} of {u.Name} were condemned at once: {Causes(condemned)}. Guard G6 keeps them routable until each is "
+            return $"{condemned.Length} of {Count(total)} of {u.Name} {(condemned.Length == 1 ? "was" : "were")} condemned at once: {Causes(condemned)}. Guard G6 keeps them routable until each is "
                 + "confirmed, since the cause is probably shared: a dependency, the check, or the observers.";
         }
-        var routable = endpoints.Count(e => e.Status is PublishedStatus.Healthy or PublishedStatus.Degraded);
+        var routable = endpoints.Count(IsRoutable);
         var head = $"{routable} of {Count(total)} of {u.Name} {(routable == 1 ? "takes" : "take")} requests";
         var notes = new List<string>();
         if (u.HasUniformErrors)
@@ -33,19 +36,46 @@ internal static class HealthSentences
         }
         if (condemned.Length > 0)
         {
-            notes.Add($"{condemned.Length} condemned: {Causes(condemned)}");
+            var kept = condemned.Where(IsRoutable).ToList();
+            var guards = kept.SelectMany(e => e.Guards.Select(g => g.Guard.Name())).Distinct().Order(StringComparer.Ordinal);
+            var by = kept.Exists(e => e.Guards.Length > 0) ? $", of which guard {string.Join(", ", guards)} keeps {kept.Count}" : "";
+            notes.Add($"{condemned.Length} condemned: {Causes(condemned)}{by}");
+        }
+        Add(HealthRule.TrafficVeto, "failed by checks while requests succeed, so the checks are in doubt (rule 4)");
+        Add(HealthRule.AwaitsTraffic, "failed by checks, traffic is waited for (rule 4)");
+        Add(HealthRule.Partial, "suspect, since observers disagree (rule 8)");
+        Add(HealthRule.TooFewObservers, "held as published, since too few observers have spoken lately (guard G7)");
+        var cut = endpoints.Where(e => e.Traffic.Cut < 1 && IsRoutable(e) && e.State != HealthState.Down).ToList();
+        if (cut.Count > 0)
+        {
+            notes.Add(
+                $"{Few(cut)} with less weight, since more requests to {(cut.Count == 1 ? "it" : "them")} fail than to others (rule 6)"
+            );
+        }
+        foreach (var other in view.Zone is null ? u.ZoneViews : [])
+        {
+            notes.Add($"proxies in zone {other.Zone} have a verdict of their own, since that zone does not reach all that others reach");
         }
         var ordered = endpoints.Count(e => e.Override is not null);
         if (ordered > 0)
         {
             notes.Add($"{ordered} by order of operators");
         }
-        var waiting = endpoints.Count(e => e is { State: HealthState.New, Status: null });
+        var waiting = endpoints.Count(e => e is { State: HealthState.New } && (e.Status is null || e.Rule != HealthRule.NeverPassed));
         if (waiting > 0)
         {
             notes.Add($"{waiting} not passed yet");
         }
         return notes.Count == 0 ? $"{head}." : $"{head}; {string.Join("; ", notes)}.";
+
+        void Add(HealthRule rule, string note)
+        {
+            var those = endpoints.Where(e => e.Rule == rule && e.State == HealthState.Suspect).ToList();
+            if (those.Count > 0)
+            {
+                notes.Add($"{Few(those)} {note}");
+            }
+        }
     }
 
     /// <summary>The verdict on an endpoint.</summary>
@@ -69,8 +99,11 @@ internal static class HealthSentences
         }
         return x.State switch
         {
+            _ when x.Rule == HealthRule.LinkFault => $"{x.Endpoint} is {published} for zone {view.Zone}: {Charge(e, x)}.",
             HealthState.New when x.Status is null => $"{x.Endpoint} is left out: {Charge(e, x)}.",
             HealthState.New => $"{x.Endpoint} is {published} although {Charge(e, x)}: no proven endpoint is good.",
+            HealthState.Down when x.IsSuppressed && IsRoutable(x) =>
+                $"{x.Endpoint} is {published} although it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}): nothing better is left, and it passes now.",
             HealthState.Down when x.IsSuppressed =>
                 $"{x.Endpoint} is {published}: it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}), so it is held out{Until(x)}; now {Evidence(e, x)}.",
             HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Charge(e, x)}.",
@@ -96,10 +129,21 @@ internal static class HealthSentences
             HealthGuard.PassiveBudget => "traffic alone may take out only 30 % of the endpoints",
             HealthGuard.MassFreeze => "so many were condemned at once that the cause is probably shared",
             HealthGuard.Velocity => "others went within the last ten seconds",
-            HealthGuard.SourceLoss => "too few observers have spoken lately, so what is published stays",
             HealthGuard.Ramp => "what comes back is loaded little by little",
             _ => "",
         };
+
+    /// <summary>Why guard G7 objects: who is missed.</summary>
+    public static string WhySourceLoss(FleetHealthPolicy policy, IReadOnlyList<string> silent)
+    {
+        var missed =
+            silent.Count == 0 ? ""
+            : silent.Count <= 3 ? $" ({string.Join(", ", silent)} {Have(silent.Count)} not)"
+            : $" ({string.Join(", ", silent.Take(3))} and {silent.Count - 3} more have not)";
+        return $"too few observers have spoken of it lately{missed}, and a verdict needs those of {policy.QuorumZones} zones or {policy.QuorumObservers} observers: what is published stays";
+    }
+
+    private static bool IsRoutable(EndpointExplanation x) => x.Status is PublishedStatus.Healthy or PublishedStatus.Degraded;
 
     private static string Published(EndpointExplanation x) =>
         x.Status is not { } status ? "left out"
@@ -133,7 +177,7 @@ internal static class HealthSentences
             return $"{who}{where} {(all == 1 ? "passes" : "pass")} it";
         }
         var failure = x.Active.Evidence.FirstOrDefault(r => r.Class != FailureClass.None);
-        var text = failure is null ? "" : $" ({Name(failure.Class)}{(failure.Text.Length > 0 ? $": {failure.Text}" : "")})";
+        var text = failure is null ? "" : $" ({Name(failure)})";
         return $"{who}{where} {(all == 1 || failing == 1 ? "fails" : "fail")} it{text}";
     }
 
@@ -141,24 +185,23 @@ internal static class HealthSentences
         x.Traffic.Requests > 0 ? $"{x.Traffic.Requests - x.Traffic.Errors} of {x.Traffic.Requests} requests to it" : "requests to it";
 
     private static string Causes(ImmutableArray<EndpointExplanation> condemned) =>
-        string.Join(
-            ", ",
-            condemned
-                .GroupBy(Cause)
-                .OrderByDescending(g => g.Count())
-                .Select(g => g.Count() <= 3 ? $"{string.Join(", ", g.Select(x => x.Endpoint))} ({g.Key})" : $"{g.Count()} ({g.Key})")
-        );
+        string.Join(", ", condemned.GroupBy(Cause).OrderByDescending(g => g.Count()).Select(g => $"{Few([.. g])} ({g.Key})"));
+
+    private static string Few(List<EndpointExplanation> endpoints) =>
+        endpoints.Count <= 3 ? string.Join(", ", endpoints.Select(x => x.Endpoint)) : $"{endpoints.Count}";
 
     private static string Cause(EndpointExplanation x) =>
-        x.Cause == HealthCause.Passive ? "requests fail"
+        x.Rule == HealthRule.LinkFault ? "not reached from this zone"
+        : x.Cause == HealthCause.Passive ? "requests fail"
         : x.Active.Evidence.FirstOrDefault(r => r.Class != FailureClass.None) is { } row ? Name(row.Class)
         : "not failing now";
 
     /// <summary>What stands against an endpoint, and by which rule.</summary>
     private static string Charge(EndpointHealth e, EndpointExplanation x) =>
-        x.State == HealthState.New
-            ? $"nobody has passed it yet, {Observers(x)}"
-            : $"{Evidence(e, x)} (rule {x.Rule.Name()}{(x.IsHard ? ", hard" : "")})";
+        x.Rule == HealthRule.LinkFault
+            ? $"its zone {e.Target.Zone} is not reached from this zone since {Time(x.Since)}, while others reach it (link fault)"
+        : x.State == HealthState.New ? $"nobody has passed it yet, {Observers(x)}"
+        : $"{Evidence(e, x)} (rule {x.Rule.Name()}{(x.IsHard ? ", hard" : "")})";
 
     private static string Until(EndpointExplanation x) => x.Next is { } next ? $", until {Time(next.At)} at least" : "";
 
@@ -169,6 +212,12 @@ internal static class HealthSentences
             TotalFailurePolicy.Fallback => "Another priority takes over where it can (FALLBACK).",
             _ => "Requests are spread over all of them, since trying is better than refusing (SPRAY).",
         };
+
+    private static string Name(EvidenceRow failure)
+    {
+        var name = Name(failure.Class);
+        return failure.Text.Length == 0 || failure.Text.Equals(name, StringComparison.OrdinalIgnoreCase) ? name : $"{name}: {failure.Text}";
+    }
 
     private static string Name(FailureClass failure) =>
         failure switch

@@ -79,6 +79,9 @@ public enum HealthRule
 
     /// <summary>Its ramp is over.</summary>
     RampDone,
+
+    /// <summary>The zone for which this is published does not reach the endpoint's zone, which others do (section 4.2). Only in the view of that zone.</summary>
+    LinkFault,
 }
 
 /// <summary>The guard that keeps a condemned endpoint routable (section 4.7). In the order in which they are asked.</summary>
@@ -161,6 +164,7 @@ public static class HealthNames
             HealthRule.Up => "up",
             HealthRule.UpVote => "up-vote",
             HealthRule.RampDone => "ramp done",
+            HealthRule.LinkFault => "link fault",
             _ => throw new ArgumentOutOfRangeException(nameof(rule), rule, null),
         };
 

@@ -105,7 +105,7 @@ internal sealed class Publication(FleetHealth fleet)
             if (e.IsEligible(order))
             {
                 standing = Standing.Eligible;
-                var isCutOff = _view.Zone is not null && CutOffSince(e).IsSet;
+                var isCutOff = _u.CutOffSince(_view, e, fleet.Now).IsSet;
                 var isForced = order == OverrideOrder.ForceHealthy;
                 var isBad = isCutOff || e.State is HealthState.Down or HealthState.New;
                 var isForcedDead = isForced && e.State == HealthState.Down;
@@ -147,21 +147,8 @@ internal sealed class Publication(FleetHealth fleet)
         _zones[e.ZoneGroup].Count(e, standing, by);
     }
 
-    /// <summary>4.2: since when the zone of this view is cut off from the endpoint; not set if it is not, or not for long enough.</summary>
-    private Instant CutOffSince(EndpointHealth e)
-    {
-        foreach (var fault in _u.LinkFaults)
-        {
-            if (fault.From == _view.ZoneIndex && fault.To == e.Zone && fault.IsHeld(fleet.Now))
-            {
-                return fault.Since;
-            }
-        }
-        return Instant.Never;
-    }
-
     private Instant CondemnedSince(EndpointHealth e) =>
-        Is(e, Standing.CutOff) && e.State != HealthState.Down ? CutOffSince(e) : e.CondemnedAt;
+        Is(e, Standing.CutOff) && e.State != HealthState.Down ? _u.CutOffSince(_view, e, fleet.Now) : e.CondemnedAt;
 
     // ---------------------------------------------------------------- G2
 

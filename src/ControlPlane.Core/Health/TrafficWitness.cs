@@ -136,15 +136,15 @@ internal sealed class TrafficWitness(UpstreamEvidence evidence, FleetHealth flee
 
     private void SumTotals()
     {
-        if (_totalsOf == fleet.Now && _totals.Length == fleet.Ledger.ZoneCount)
+        if (_totalsOf == fleet.Now && _totals.Length == fleet.Ledger.Zones.Count)
         {
             return;
         }
         _totalsOf = fleet.Now;
-        if (_totals.Length < fleet.Ledger.ZoneCount)
+        if (_totals.Length < fleet.Ledger.Zones.Count)
         {
-            _totals = new RequestCounts[fleet.Ledger.ZoneCount];
-            _own = new RequestCounts[fleet.Ledger.ZoneCount];
+            _totals = new RequestCounts[fleet.Ledger.Zones.Count];
+            _own = new RequestCounts[fleet.Ledger.Zones.Count];
         }
         Array.Clear(_totals);
         foreach (var reporter in evidence.Reporters)

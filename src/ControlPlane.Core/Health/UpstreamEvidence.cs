@@ -121,6 +121,20 @@ internal sealed class UpstreamEvidence
         return reporter;
     }
 
+    /// <summary>Adds the zones in which an opinion, a report or an observer that has spoken of it stands.</summary>
+    public void AddZonesTo(HashSet<int> used)
+    {
+        foreach (var endpoint in Endpoints)
+        {
+            foreach (ref readonly var opinion in endpoint.Opinions.Opinions)
+            {
+                used.Add(opinion.Zone);
+            }
+        }
+        used.UnionWith(_heard.Select(heard => heard.Zone));
+        used.UnionWith(_reporters.Select(reporter => reporter.Zone));
+    }
+
     /// <summary>Forgets Envoys and observers that have long been silent, now and then.</summary>
     public void ForgetSilent(Instant now)
     {

@@ -98,6 +98,27 @@ internal sealed class UpstreamHealth
 
     public void CloseView(ZoneView view) => _zoneViews.Remove(view);
 
+    /// <summary>4.2: since when the zone of a view is cut off from an endpoint; not set if it is not, or not for long enough.</summary>
+    public Instant CutOffSince(ZoneView view, EndpointHealth e, Instant now)
+    {
+        foreach (var fault in view.Zone is null ? [] : LinkFaults)
+        {
+            if (fault.From == view.ZoneIndex && fault.To == e.Zone && fault.IsHeld(now))
+            {
+                return fault.Since;
+            }
+        }
+        return Instant.Never;
+    }
+
+    /// <summary>Adds the zones of its endpoints, and those between which it knows of a fault.</summary>
+    public void AddZonesTo(HashSet<int> used)
+    {
+        used.UnionWith(Endpoints.Select(e => e.Zone));
+        used.UnionWith(_zoneViews.Select(v => v.ZoneIndex));
+        used.UnionWith(LinkFaults.SelectMany<LinkFault, int>(f => [f.From, f.To]));
+    }
+
     /// <summary>Takes the registry's list; those that stay, and where they are, keep their state.</summary>
     public void SetEndpoints(IReadOnlyList<HealthTarget> targets, EvidenceLedger ledger, Instant now)
     {
@@ -118,7 +139,7 @@ internal sealed class UpstreamHealth
             var endpoint = from[i] >= 0 ? Endpoints[from[i]] : new EndpointHealth(targets[i], Evidence.Endpoints[i], now);
             endpoint.Target = targets[i];
             endpoint.Index = i;
-            endpoint.Zone = ledger.ZoneIndex(targets[i].Zone);
+            endpoint.Zone = ledger.Zones.IndexOf(targets[i].Zone);
             endpoints[i] = endpoint;
         }
         Endpoints = endpoints;

@@ -51,6 +51,9 @@ public sealed class ManifestDocument
     /// <summary>The object; null where a fault is an error.</summary>
     public Manifest? Manifest { get; }
 
+    /// <summary>The object as far as it could be read, where its faults are of its content; null where they are of its form. Good for finding more faults, never to be stored.</summary>
+    public Manifest? Draft { get; internal init; }
+
     /// <summary><c>metadata.resourceVersion</c>: the state that the author changed; null where the input does not say.</summary>
     public string? ResourceVersion { get; }
 

@@ -363,10 +363,11 @@ public static class ManifestReader
             }
         }
 
-        var manifest =
-            problems.HasErrors || kind is null || spec is null || metadata is null ? null : new Manifest(kind.Value, metadata, spec);
+        var draft = kind is null || spec is null || metadata is null || !isWhole ? null : new Manifest(kind.Value, metadata, spec);
+        var manifest = problems.HasErrors ? null : draft;
         return new ManifestDocument(index, root, kind, metadata?.Name ?? NameIn(mapping), manifest, resourceVersion, problems.Problems)
         {
+            Draft = draft,
             RestoredFrom = restored.Count > 0 ? stored!.Revision : null,
             Restored = restored,
         };

@@ -86,7 +86,7 @@ internal static class EndpointRoutes
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
                     RefuseStatic(name, id, current) is { } problem
                         ? Task.FromResult<IResult>(problem)
-                        : ResourceRoutes.PatchAsync(http, ResourceKey.Sub(Kind, name, id), writes, current)
+                        : ResourceRoutes.PatchAsync(http, ResourceKey.Sub(Kind, name, id), writes)
             )
             .Takes(Query.OfWrites)
             .Describe("patchEndpoint", "Changes parts of one registered endpoint.")
@@ -149,11 +149,16 @@ internal static class EndpointRoutes
             return problem;
         }
 
-        var manifest = document!.Manifest!;
+        if ((document!.Manifest ?? document.Draft) is not { } manifest)
+        {
+            return await writes.RunOneAsync(http, RequestBody.ChangeOf(document, placeholder, null), document);
+        }
+
         var key = ResourceKey.Sub(ResourceKind.Endpoint, name, ((EndpointSpec)manifest.Spec).DefaultId());
         manifest = manifest with { Metadata = manifest.Metadata with { Name = key.Name } };
         problem = Preconditions.Read(http, null, current.Desired.Find(key), out var expected);
-        return problem ?? await writes.RunOneAsync(http, new ObjectChange(key, manifest, expected), document);
+        return problem
+            ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected) with { Manifest = manifest }, document);
     }
 
     private static async Task<IResult> OrderAsync(

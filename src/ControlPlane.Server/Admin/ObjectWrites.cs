@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text;
+using ControlPlane.Core.Compilation;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
@@ -44,15 +45,42 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     public async Task<IResult> RunOneAsync(HttpContext http, ObjectChange change, ManifestDocument? document = null, string reason = "")
     {
         var (applied, problem) = await RunAsync(http, [change], document is null ? [] : [document], reason);
-        if (problem is not null)
-        {
-            return problem;
-        }
+        return problem ?? await AnswerOneAsync(http, change, applied!, document is null ? [] : [document]);
+    }
 
-        var result = applied!.Results[0];
-        var warnings = FaultsOf(applied.Warnings, [change], document is null ? [] : [document]);
-        AddWarnings(http, warnings);
+    /// <summary>Runs a change of one object that depends on how it is stored, and answers with the object.</summary>
+    /// <param name="http">The request.</param>
+    /// <param name="changeOn">The change of a state, or what keeps it from being made; asked again whenever somebody else wrote first.</param>
+    public async Task<IResult> RunOneAsync(HttpContext http, Func<DesiredState, (ObjectChange? Change, ProblemResult? Problem)> changeOn)
+    {
+        (ObjectChange? Change, ProblemResult? Problem) made = default;
+        var outcome = await admission.ChangeAsync(
+            state =>
+            {
+                made = changeOn(state);
+                return made.Change is null ? null : RequestOf(http, [made.Change], "");
+            },
+            http.RequestAborted
+        );
+        return outcome switch
+        {
+            null => made.Problem!,
+            ChangeApplied applied => await AnswerOneAsync(http, made.Change!, applied, []),
+            _ => ProblemOf(outcome, [made.Change!], []),
+        };
+    }
+
+    private async Task<IResult> AnswerOneAsync(
+        HttpContext http,
+        ObjectChange change,
+        ChangeApplied applied,
+        ImmutableArray<ManifestDocument> documents
+    )
+    {
+        var result = applied.Results[0];
         var propagation = await WaitAsync(http, applied);
+        var warnings = WarningsOf(applied, propagation, [change], documents);
+        AddWarnings(http, warnings);
         var dryRun = Query.DryRun.Of(http);
         var view = (result.After ?? result.Before)! switch
         {
@@ -86,14 +114,14 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     )
     {
         var (applied, problem) = await RunAsync(http, changes, documents, reason);
-        if (problem is not null)
+        if (applied is null)
         {
-            return problem;
+            return problem!;
         }
 
-        var warnings = FaultsOf(applied!.Warnings, changes, documents);
-        AddWarnings(http, warnings);
         var propagation = await WaitAsync(http, applied);
+        var warnings = WarningsOf(applied, propagation, changes, documents);
+        AddWarnings(http, warnings);
         var dryRun = Query.DryRun.Of(http);
         return new ApiResult<ApplyResult>(
             new ApplyResult
@@ -117,10 +145,16 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         [
             .. problems
                 .Select(p =>
-                    RequestBody.ToFault(
-                        documents.IsDefaultOrEmpty || p.Key != changes[p.Index].Key ? p.Problem : documents[p.Index].Locate(p.Problem),
-                        changes.Count > 1 || p.Key != changes[p.Index].Key ? p.Key.ToString() : null
-                    )
+                    p.Key != changes[p.Index].Key
+                        ? RequestBody.ToFault(p.Problem, p.Key.ToString())
+                        : RequestBody.ToFault(
+                            documents.IsDefaultOrEmpty ? p.Problem with { Line = 0, Column = 0 }
+                                : p.Problem.Line > 0 ? p.Problem
+                                : documents[p.Index].Locate(p.Problem),
+                            changes.Count == 1 ? null
+                                : documents.IsDefaultOrEmpty || p.Key.Name.Length > 0 ? p.Key.ToString()
+                                : $"{documents[p.Index].Kind?.ToString() ?? "object"}/#{p.Index + 1}"
+                        )
                 )
                 // The reader and the plan both run an object's own checks.
                 .Distinct(),
@@ -182,6 +216,8 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
                     {
                         { Current: null } => $"{failed.Key} does not exist.",
                         { Expected: 0 } => $"{failed.Key} exists already.",
+                        { Expected: Preconditions.NoState } =>
+                            $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, and was expected in a state in which it is not. Apply your change to 'current' and send it with its version.",
                         _ =>
                             $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, not {failed.Expected}: somebody changed it. Apply your change to 'current' and send it with its version.",
                     },
@@ -196,6 +232,24 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
             default:
                 throw new InvalidOperationException($"A change ended in {outcome.GetType().Name}, which has no answer.");
         }
+    }
+
+    private static ImmutableArray<Fault> WarningsOf(
+        ChangeApplied applied,
+        Propagation? propagation,
+        IReadOnlyList<ObjectChange> changes,
+        ImmutableArray<ManifestDocument> documents
+    )
+    {
+        var warnings = FaultsOf(applied.Warnings, changes, documents);
+        return propagation is { Acked: 0, Nacked.IsEmpty: true, IsComplete: true }
+            ? warnings.Add(
+                new Fault(
+                    "no-proxy",
+                    "No proxy that is connected gets anything of this change, so that there was none to wait for. GET /api/v1/nodes lists the proxies."
+                )
+            )
+            : warnings;
     }
 
     private async Task<Propagation?> WaitAsync(HttpContext http, ChangeApplied applied)

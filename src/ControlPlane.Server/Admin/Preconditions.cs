@@ -26,7 +26,7 @@ internal static class Preconditions
     /// <returns>What is wrong with the request, or null.</returns>
     public static ProblemResult? Read(HttpContext http, string? bodyVersion, StoredResource? current, out long? expected)
     {
-        expected = bodyVersion is null ? null : VersionOf(bodyVersion);
+        expected = bodyVersion is null ? null : RevisionOf(bodyVersion);
         var ifMatch = http.Request.Headers.IfMatch;
         var ifNoneMatch = http.Request.Headers.IfNoneMatch;
         if (ifMatch.Count > 0 && ifNoneMatch.Count > 0)
@@ -58,7 +58,7 @@ internal static class Preconditions
         var holds = current is not null && tags.Any(t => t.Tag == "*" || (!t.IsWeak && t.Tag == ETag(current)));
         if (!holds)
         {
-            expected = tags.Count == 1 ? VersionOf(tags[0].Tag.Value!.Trim('"')) : NoState;
+            expected = tags is [{ IsWeak: false }] ? RevisionOf(tags[0].Tag.Value!.Trim('"')) : NoState;
         }
         else if (tags[0].Tag != "*")
         {
@@ -75,6 +75,7 @@ internal static class Preconditions
         && EntityTagHeaderValue.TryParseList(http.Request.Headers.IfNoneMatch, out var known)
         && known.Any(k => k.Tag == "*" || k.Tag == tag);
 
-    private static long VersionOf(string text) =>
-        long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0 ? number : NoState;
+    /// <summary>The revision that a resourceVersion names; <see cref="NoState"/> for one of another server, which means nothing here.</summary>
+    public static long RevisionOf(string version) =>
+        long.TryParse(version, NumberStyles.None, CultureInfo.InvariantCulture, out var revision) && revision > 0 ? revision : NoState;
 }

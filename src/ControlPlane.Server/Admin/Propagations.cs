@@ -66,9 +66,20 @@ internal sealed class Propagations(
     public async Task<Propagation> WaitAsync(ChangeApplied change, TimeSpan limit, CancellationToken cancellationToken)
     {
         var compiled = current.Compiled;
+        // What was written before and is written again may still be on its way.
+        var unchanged = CompiledState.Affected(
+            current.Desired,
+            change.Results.Where(r => r.Action == ObjectAction.Unchanged).Select(r => r.Key)
+        );
         var awaited = new AwaitedChange(
             change.Revision,
-            [.. change.Impact.Resources.Select(r => (r.After ?? r.Before)!).Select(r => new ResourceReference(r.Type, r.Name))],
+            [
+                .. change
+                    .Impact.Resources.Select(r => (r.After ?? r.Before)!)
+                    .Concat(unchanged.SelectMany(key => compiled.Find(key)?.Resources ?? []))
+                    .Select(r => new ResourceReference(r.Type, r.Name))
+                    .Distinct(),
+            ],
             [
                 .. CompiledState
                     .Affected(current.Desired, change.Results.Select(r => r.Key))

@@ -5,6 +5,7 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
+using ControlPlane.Server.Publishing;
 
 namespace ControlPlane.Server.Admin;
 
@@ -52,7 +53,7 @@ internal static class RequestBody
         throw new BadHttpRequestException("The body is too large.", StatusCodes.Status413PayloadTooLarge);
     }
 
-    /// <summary>Reads any number of objects.</summary>
+    /// <summary>Reads any number of objects. Those that have faults are among them: whoever changes what is stored tells these faults with all others.</summary>
     /// <param name="http">The request.</param>
     /// <param name="stored">Gives an object as it is stored, to take secrets from that the body shows as kept.</param>
     public static async Task<(ImmutableArray<ManifestDocument> Documents, ProblemResult? Problem)> ReadManifestsAsync(
@@ -68,7 +69,7 @@ internal static class RequestBody
         return Check(ManifestReader.Read(await ReadBytesAsync(http), format, stored: stored), hasText: true);
     }
 
-    /// <summary>Reads the one object that the URL names; kind and name may be left out of the body.</summary>
+    /// <summary>Reads the one object that the URL names; kind and name may be left out of the body. It may have faults, as of several.</summary>
     public static async Task<(ManifestDocument? Document, ProblemResult? Problem)> ReadManifestAsync(
         HttpContext http,
         ResourceKey key,
@@ -94,7 +95,9 @@ internal static class RequestBody
     )
     {
         var (document, problem) = CheckOne(json, ManifestFormat.Json, resource.Key, _ => resource, hasText: false);
-        return problem is null && Shown(document!.Manifest!, secrets) is { } shown ? (null, CarriedSecret(shown)) : (document, problem);
+        return document?.Manifest is { } manifest && Shown(manifest, secrets) is { } shown
+            ? (null, CarriedSecret(shown))
+            : (document, problem);
     }
 
     /// <summary>The answer to a secret that would turn up where it was not.</summary>
@@ -165,32 +168,34 @@ internal static class RequestBody
             return ([], Problems.Syntax("The body is not what it has to be; 'errors' says where.", Faults(input.Problems, null, hasText)));
         }
 
-        if (!input.HasErrors)
-        {
-            return input.Documents.Select(d => Shown(d.Manifest!, d.Restored)).FirstOrDefault(p => p is not null) is { } shown
-                ? ([], CarriedSecret(shown))
-                : ([.. input.Documents], null);
-        }
+        return
+            input.Documents.Select(d => d.Manifest is null ? null : Shown(d.Manifest, d.Restored)).FirstOrDefault(p => p is not null)
+                is { } shown
+            ? ([], CarriedSecret(shown))
+            : ([.. input.Documents], null);
+    }
 
-        var several = input.Documents.Count > 1;
-        ImmutableArray<Fault> faults =
-        [
-            .. input.Documents.SelectMany(d =>
-                Faults(
-                    d.Problems.Where(p => p.Severity == ProblemSeverity.Error),
-                    several ? $"{d.Kind?.ToString() ?? "object"}/{d.Name ?? $"#{d.Index + 1}"}" : null,
-                    hasText
-                )
-            ),
-        ];
-        return ([], Problems.Invalid(Count(faults.Length), faults));
+    /// <summary>The change that an object of a body asks for.</summary>
+    /// <param name="document">The object.</param>
+    /// <param name="key">Its key where the URL says it.</param>
+    /// <param name="expected">The revision that it must be at.</param>
+    public static ObjectChange ChangeOf(ManifestDocument document, ResourceKey? key, long? expected)
+    {
+        var at = key ?? new ResourceKey(document.Kind ?? default, document.Name ?? "");
+        // A name that differs from the URL's is one of the faults; everything else is judged as what the URL says.
+        var draft = document.Draft is { } read ? read with { Metadata = read.Metadata with { Name = at.Name } } : null;
+        return new ObjectChange(at, document.Manifest ?? draft, expected)
+        {
+            Faults = document.Manifest is null ? [.. document.Problems.Where(p => p.Severity == ProblemSeverity.Error)] : [],
+        };
     }
 
     /// <summary>How many faults there are, as a sentence.</summary>
     public static string Count(int faults) =>
-        faults == 1
-            ? "There is one fault; 'errors' says where and how to mend it."
-            : $"There are {faults} faults; 'errors' says where and how to mend them.";
+        faults == 1 ? "There is one fault; 'errors' says where and how to mend it."
+        : faults > ProblemCollector.MaxOfSeverity
+            ? $"There are more than {ProblemCollector.MaxOfSeverity} faults; 'errors' says of the first where and how to mend them."
+        : $"There are {faults} faults; 'errors' says where and how to mend them.";
 
     private static ImmutableArray<Fault> Faults(IEnumerable<ValidationProblem> problems, string? owner, bool hasText) =>
         [.. problems.Select(p => ToFault(hasText ? p : p with { Line = 0, Column = 0 }, owner))];

@@ -11,9 +11,6 @@ namespace ControlPlane.Server.Admin;
 /// <summary>The routes that every kind has: read, list, write, patch, delete, its history and the Envoy messages that it became.</summary>
 internal static class ResourceRoutes
 {
-    /// <summary>How often a patch is worked out anew because somebody else wrote first.</summary>
-    private const int PatchAttempts = 5;
-
     private const int MaxHistory = 1000;
 
     public static void Map(RouteGroupBuilder api, ResourceKind kind)
@@ -62,8 +59,7 @@ internal static class ResourceRoutes
         group
             .MapPatch(
                 "/{name}",
-                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
-                    PatchAsync(http, new ResourceKey(kind, name), writes, current)
+                (HttpContext http, string name, ObjectWrites writes) => PatchAsync(http, new ResourceKey(kind, name), writes)
             )
             .Takes(Query.OfWrites)
             .Describe($"patch{kind}", $"Changes parts of one {kind}, by merge patch (RFC 7396) or JSON patch (RFC 6902).")
@@ -102,11 +98,10 @@ internal static class ResourceRoutes
         }
 
         problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key), out var expected);
-        return problem
-            ?? await writes.RunOneAsync(http, new ObjectChange(key, document.Manifest, expected ?? document.RestoredFrom), document);
+        return problem ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected ?? document.RestoredFrom), document);
     }
 
-    public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current)
+    public static async Task<IResult> PatchAsync(HttpContext http, ResourceKey key, ObjectWrites writes)
     {
         var (patch, problem) = await Patch.ReadAsync(http);
         if (problem is not null)
@@ -114,34 +109,27 @@ internal static class ResourceRoutes
             return problem;
         }
 
-        for (var attempt = 1; ; attempt++)
-        {
-            if (current.Desired.Find(key) is not { } resource)
+        return await writes.RunOneAsync(
+            http,
+            state =>
             {
-                return Problems.NotFound($"{key} does not exist. PUT creates it.");
-            }
+                if (state.Find(key) is not { } resource)
+                {
+                    return (null, Problems.NotFound($"{key} does not exist. PUT creates it."));
+                }
 
-            (var document, problem) = patch!.Apply(resource);
-            if (problem is not null)
-            {
-                return problem;
-            }
+                var (document, refused) = patch!.Apply(resource);
+                if (refused is not null)
+                {
+                    return (null, refused);
+                }
 
-            // A patch that says nothing of the version leaves the one that it was made from.
-            var version = document!.ResourceVersion == Preconditions.Version(resource) ? null : document.ResourceVersion;
-            problem = Preconditions.Read(http, version, resource, out var expected);
-            if (problem is not null)
-            {
-                return problem;
+                // A patch that says nothing of the version leaves the one that it was made from.
+                var version = document!.ResourceVersion == Preconditions.Version(resource) ? null : document.ResourceVersion;
+                refused = Preconditions.Read(http, version, resource, out var expected);
+                return refused is null ? (RequestBody.ChangeOf(document, key, expected), null) : (null, refused);
             }
-
-            var result = await writes.RunOneAsync(http, new ObjectChange(key, document!.Manifest, expected ?? resource.Revision));
-            var isOvertaken = result is ProblemResult { Problem.Status: StatusCodes.Status412PreconditionFailed } && expected is null;
-            if (!isOvertaken || attempt == PatchAttempts)
-            {
-                return result;
-            }
-        }
+        );
     }
 
     public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current) =>

@@ -11,7 +11,7 @@ internal static class ExternalEvidence
     /// <summary>What the names of outside authors begin with, so that none is taken for one of our own probers.</summary>
     private const string Prefix = "external/";
 
-    /// <summary>The name under which the evidence of a token counts: one token is one observer, from however many zones it speaks.</summary>
+    /// <summary>The name under which the evidence of a token counts: one token is one observer, from however many zones it speaks (<see cref="EvidenceLedger.MaxZonesOfAuthor"/> are told apart).</summary>
     public static string AuthorOf(string token) => Prefix + token;
 
     /// <summary>Says everything that is wrong with a body.</summary>

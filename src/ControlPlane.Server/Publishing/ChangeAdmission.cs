@@ -51,17 +51,31 @@ internal sealed class ChangeAdmission : IDisposable
     /// <summary>Validates a change and, unless it is a dry run, writes it and puts it in force on this server.</summary>
     /// <returns>How it ended. When this returns <see cref="ChangeApplied"/> the change is durable and on its way to the proxies.</returns>
     /// <exception cref="StoreUnavailableException">The database cannot be reached or takes no writes; nothing was written.</exception>
-    public async Task<ChangeOutcome> ChangeAsync(ChangeRequest request, CancellationToken cancellationToken)
+    public async Task<ChangeOutcome> ChangeAsync(ChangeRequest request, CancellationToken cancellationToken) =>
+        (await ChangeAsync(_ => request, cancellationToken))!;
+
+    /// <summary>The same for a change that depends on what is stored: it is asked for anew as often as somebody else writes first.</summary>
+    /// <param name="requestOn">The change of a state; null if there is none to be made of it.</param>
+    /// <param name="cancellationToken">Gives it up.</param>
+    /// <returns>How it ended; null if there was no change to make.</returns>
+    /// <exception cref="StoreUnavailableException">The database cannot be reached or takes no writes; nothing was written.</exception>
+    public async Task<ChangeOutcome?> ChangeAsync(Func<DesiredState, ChangeRequest?> requestOn, CancellationToken cancellationToken)
     {
         await _current.Loaded.WaitAsync(cancellationToken);
         await _turn.WaitAsync(cancellationToken);
         try
         {
-            using var span = Tracing.StartApply(request.Changes.Count);
+            using var span = Tracing.StartApply();
             var since = _time.GetTimestamp();
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
+                if (requestOn(before.Desired) is not { } request)
+                {
+                    return null;
+                }
+
+                span?.SetTag("objects", request.Changes.Count);
                 var inputs = new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve) { Health = _verdicts.Find };
                 var plan = ChangePlan.Make(request, before, inputs, _nodes.Connected());
                 if (request.DryRun || !plan.Writes)

@@ -17,7 +17,8 @@ namespace ControlPlane.Server.Publishing;
 /// </summary>
 /// <remarks>
 /// The checks go from the near to the far: what each object says (field rules), what it names (references), what it compiles to (Envoy's rules), what all objects together
-/// amount to (names and addresses taken), what the change does to traffic (guards). Each step reports all its faults at once.
+/// amount to (names and addresses taken), what the change does to traffic (guards). All faults are reported at once: an object with a fault that would make a later check
+/// speak of what is not so is left out of it, and the others go on.
 /// </remarks>
 internal sealed class ChangePlan
 {
@@ -94,10 +95,11 @@ internal sealed class ChangePlan
     private ChangeOutcome Decide()
     {
         var changes = _request.Changes;
+        ChangeOutcome? elsewhere = null;
         for (var index = 0; index < changes.Count; index++)
         {
             var change = changes[index];
-            if (!_indexes.TryAdd(change.Key, index))
+            if (!_indexes.TryAdd(change.Key, index) && change.Manifest is not null)
             {
                 Fault(
                     index,
@@ -110,15 +112,19 @@ internal sealed class ChangePlan
             var current = _before.Desired.Find(change.Key);
             if (change.ExpectedRevision is { } expected && expected != (current?.Revision ?? 0))
             {
-                return new PreconditionFailed(change.Key, expected, current);
+                elsewhere ??= new PreconditionFailed(change.Key, expected, current);
             }
 
-            if (change.Manifest is null && current is null)
+            if (change.IsDeletion && current is null)
             {
-                return new ObjectNotFound(change.Key);
+                elsewhere ??= new ObjectNotFound(change.Key);
             }
 
-            if (change.Manifest is { } manifest)
+            if (!change.Faults.IsEmpty)
+            {
+                Take(index, change.Faults);
+            }
+            else if (change.Manifest is { } manifest)
             {
                 var collector = new ProblemCollector();
                 SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
@@ -126,27 +132,30 @@ internal sealed class ChangePlan
             }
         }
 
-        if (_problems.Count > 0)
+        // What it says is judged before what it meets (RFC 9110, 13.2.1).
+        if (elsewhere is not null && _problems.Count == 0)
         {
-            return new ChangeInvalid([.. _problems], _conflict);
+            return elsewhere;
         }
 
+        var unsound = _problems.Select(p => p.Key).ToHashSet();
         var results = Apply();
-        if (Written.IsEmpty && Deleted.IsEmpty)
+        if (_problems.Count == 0 && Written.IsEmpty && Deleted.IsEmpty)
         {
             return new ChangeApplied(_before.Desired.Revision, results, [.. _warnings], ChangeImpact.None);
         }
 
         CheckReferences();
+        var touched = Written.Select(w => w.Resource.Key).Concat(Deleted.Select(d => d.Key)).ToList();
+        var affected = CompiledState.Affected(After.Desired, touched);
         if (_problems.Count > 0)
         {
+            CheckRest(affected, unsound);
             return new ChangeInvalid([.. _problems], _conflict);
         }
 
-        var touched = Written.Select(w => w.Resource.Key).Concat(Deleted.Select(d => d.Key)).ToList();
-        var affected = CompiledState.Affected(After.Desired, touched);
         After = After with { Compiled = _before.Compiled.Recompile(After.Desired, affected, _inputs) };
-        CheckCompiled(affected);
+        CheckCompiled(affected, ImmutableHashSet<ResourceKey>.Empty);
         if (_problems.Count > 0)
         {
             return new ChangeInvalid([.. _problems], _conflict);
@@ -165,6 +174,30 @@ internal sealed class ChangePlan
         return new ChangeApplied(After.Desired.Revision, results, [.. _warnings], impact);
     }
 
+    /// <summary>
+    /// Of a change that has faults already: finds those that compilation shows. What cannot be compiled for its faults is as if it were not there, and nobody is blamed for naming it.
+    /// </summary>
+    private void CheckRest(IReadOnlySet<ResourceKey> affected, HashSet<ResourceKey> unsound)
+    {
+        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key)))
+        {
+            var collector = new ProblemCollector();
+            ObjectCompiler.CheckOverlay(resource.Manifest.Spec, collector);
+            Take(_indexes[resource.Key], collector.Problems);
+        }
+
+        var left = CompiledState.Affected(After.Desired, unsound);
+        After = After with
+        {
+            Compiled = _before.Compiled.Recompile(
+                After.Desired.Apply(After.Desired.Revision, [], [.. left.Where(key => After.Desired.Find(key) is not null)]),
+                [.. affected.Union(left)],
+                _inputs
+            ),
+        };
+        CheckCompiled(affected.Except(left).ToHashSet(), left);
+    }
+
     /// <summary>Makes the successor of the desired state; leaves out what is the same already.</summary>
     private ImmutableArray<ObjectResult> Apply()
     {
@@ -177,8 +210,12 @@ internal sealed class ChangePlan
             var before = _before.Desired.Find(change.Key);
             if (change.Manifest is not { } manifest)
             {
-                deleted.Add(before!);
-                results.Add(new ObjectResult(change.Key, ObjectAction.Deleted, before, null));
+                if (change.IsDeletion && before is not null)
+                {
+                    deleted.Add(before);
+                    results.Add(new ObjectResult(change.Key, ObjectAction.Deleted, before, null));
+                }
+
                 continue;
             }
 
@@ -225,7 +262,7 @@ internal sealed class ChangePlan
             Conclude();
         }
 
-        return results.MoveToImmutable();
+        return results.DrainToImmutable();
 
         void Conclude()
         {
@@ -257,6 +294,11 @@ internal sealed class ChangePlan
             {
                 if (After.Desired.Find(reference.Target) is not { } target)
                 {
+                    if (IsPromised(reference.Target))
+                    {
+                        continue;
+                    }
+
                     Fault(
                         index,
                         reference.Pointer,
@@ -296,6 +338,10 @@ internal sealed class ChangePlan
         }
     }
 
+    /// <summary>Whether an object is in the request, though it cannot be read.</summary>
+    private bool IsPromised(ResourceKey key) =>
+        _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false } && (c.Key == key || c.Key.Name.Length == 0));
+
     /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
     private void CheckUses(int index, StoredResource secret)
     {
@@ -316,12 +362,16 @@ internal sealed class ChangePlan
         var upstream = After.Desired.Find(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent));
         if (upstream?.Manifest.Spec is not UpstreamSpec spec)
         {
-            Fault(
-                index,
-                "/metadata/name",
-                "upstream-not-found",
-                $"Upstream/{resource.Key.Parent} does not exist. Create it first, or in the same request to /api/v1/apply."
-            );
+            if (!IsPromised(new ResourceKey(ResourceKind.Upstream, resource.Key.Parent)))
+            {
+                Fault(
+                    index,
+                    "/metadata/name",
+                    "upstream-not-found",
+                    $"Upstream/{resource.Key.Parent} does not exist. Create it first, or in the same request to /api/v1/apply."
+                );
+            }
+
             return;
         }
 
@@ -386,7 +436,9 @@ internal sealed class ChangePlan
 
     private static string AddressOf(StoredResource endpoint) => ((EndpointSpec)endpoint.Manifest.Spec).DefaultId();
 
-    private void CheckCompiled(IReadOnlySet<ResourceKey> affected)
+    /// <param name="affected">The objects that were compiled.</param>
+    /// <param name="left">Those that were left out for their faults.</param>
+    private void CheckCompiled(IReadOnlySet<ResourceKey> affected, IReadOnlySet<ResourceKey> left)
     {
         foreach (var key in affected)
         {
@@ -432,6 +484,11 @@ internal sealed class ChangePlan
         )
         {
             var index = IndexOf(problem.Owner);
+            if (problem.Problem.Code == "reference-not-found" && IsExcused(problem.Owner, left))
+            {
+                continue;
+            }
+
             if (problem.Problem.Severity == ProblemSeverity.Warning || (problem.CanPass && MayPass(problem.Owner, problem.Problem)))
             {
                 _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem with { Severity = ProblemSeverity.Warning }));
@@ -443,6 +500,12 @@ internal sealed class ChangePlan
             }
         }
     }
+
+    /// <summary>Whether an object may name what is not there: it was told so already, or what it names may be among what was left out.</summary>
+    private bool IsExcused(ResourceKey owner, IReadOnlySet<ResourceKey> left) =>
+        left.Count > 0
+        || _problems.Exists(p => p.Key == owner && p.Problem.Code == "reference-not-found")
+        || _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false });
 
     private ChangeImpact ImpactOf(IEnumerable<ResourceKey> affected)
     {

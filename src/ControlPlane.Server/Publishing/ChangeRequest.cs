@@ -35,7 +35,17 @@ public sealed record ChangeRequest
 /// <param name="Key">The object.</param>
 /// <param name="Manifest">The state to write; null deletes the object.</param>
 /// <param name="ExpectedRevision">If-Match: the object's revision that the author has seen; null for any. 0 means that the object must not exist (If-None-Match: *).</param>
-public sealed record ObjectChange(ResourceKey Key, Manifest? Manifest, long? ExpectedRevision = null);
+public sealed record ObjectChange(ResourceKey Key, Manifest? Manifest, long? ExpectedRevision = null)
+{
+    /// <summary>
+    /// What its reader found wrong with the object. With any of these nothing is written; the rest of the request is looked through all the same, so that its author sees all
+    /// that is to be mended. <see cref="Manifest"/> is then what could be read, or null, and the name of <see cref="Key"/> is empty where that could not.
+    /// </summary>
+    public ImmutableArray<ValidationProblem> Faults { get; init; } = [];
+
+    /// <summary>Whether it asks for the object to be gone.</summary>
+    public bool IsDeletion => Manifest is null && Faults.IsEmpty;
+}
 
 /// <summary>How a <see cref="ChangeRequest"/> ended.</summary>
 public abstract record ChangeOutcome

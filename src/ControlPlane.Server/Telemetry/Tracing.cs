@@ -19,8 +19,7 @@ internal static class Tracing
     public static string CurrentId => Activity.Current is { IdFormat: ActivityIdFormat.W3C, TraceId: var id } ? id.ToHexString() : "";
 
     /// <summary>Starts the span of a change that somebody asked for. It is the parent of all that comes of the change.</summary>
-    /// <param name="objects">How many objects the change is about.</param>
-    public static Activity? StartApply(int objects) => Source.StartActivity("apply")?.SetTag("objects", objects);
+    public static Activity? StartApply() => Source.StartActivity("apply");
 
     /// <summary>Starts the span of compiling and putting in force what a revision touched.</summary>
     /// <param name="trace">The span of the commit, where it is not the current one; default continues the current trace.</param>

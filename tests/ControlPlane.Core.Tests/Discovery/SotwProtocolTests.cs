@@ -460,6 +460,20 @@ public sealed class SotwProtocolTests
     }
 
     [Fact]
+    public void A_refusal_says_nothing_of_a_correction_that_the_stream_was_not_told_of_yet()
+    {
+        _xds.With("CDS:a=1").Ask(Cluster);
+        _xds.Ack(Cluster);
+        _xds.Change("CDS:a=bad");
+        _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no");
+
+        var corrected = SessionDriver.Sotw().With("CDS:a=2").Snapshot;
+
+        Assert.Equal(DeliveryState.Nacked, _xds.Session.DeliveryOf(Cluster, "a", _xds.Snapshot).State);
+        Assert.Equal(DeliveryState.Pending, _xds.Session.DeliveryOf(Cluster, "a", corrected).State);
+    }
+
+    [Fact]
     [Trait("Rule", "V-05")]
     [Trait("Rule", "V-10")]
     [Trait("Rule", "V-11")]

@@ -24,7 +24,8 @@ public sealed class EvidenceLedgerTests
         bool passed = true,
         double ttl = 17,
         string digest = "",
-        FailureClass failure = FailureClass.Refused
+        FailureClass failure = FailureClass.Refused,
+        string zone = "a"
     ) =>
         _aggregator.Ledger.Record(
             new CheckResult
@@ -32,7 +33,7 @@ public sealed class EvidenceLedgerTests
                 Upstream = upstream,
                 Endpoint = endpoint,
                 Author = author,
-                Zone = "a",
+                Zone = zone,
                 Passed = passed,
                 Class = passed ? FailureClass.None : failure,
                 TimeToLive = TimeSpan.FromSeconds(ttl),
@@ -106,6 +107,40 @@ public sealed class EvidenceLedgerTests
         _t += seconds;
         return _aggregator.Evaluate(Now);
     }
+
+    [Fact]
+    public void Zones_that_one_author_makes_up_take_no_place_from_those_of_others()
+    {
+        for (var i = 0; i < EvidenceLedger.MaxZones; i++)
+        {
+            Assert.Equal(EvidenceOutcome.Accepted, Check("liar", zone: $"made-up-{i}"));
+        }
+        Check("honest", zone: "real");
+        Evaluate();
+        Assert.Equal(["", "real"], ZonesOf("x"));
+    }
+
+    [Fact]
+    public void Zones_in_which_nothing_stands_any_more_make_room_for_others()
+    {
+        for (var i = 0; i < EvidenceLedger.MaxZones; i++)
+        {
+            Check($"c{i / 10}", zone: $"old-{i}", ttl: 1);
+        }
+        Check("late", endpoint: "y", zone: "new");
+        Evaluate();
+        Assert.Equal([""], ZonesOf("y"));
+        for (var minutes = 0; minutes < 12; minutes++)
+        {
+            Evaluate(60);
+        }
+        Check("late", endpoint: "y", zone: "new");
+        Check("c0", endpoint: "y", zone: "newer");
+        Evaluate();
+        Assert.Equal(["new", "newer"], ZonesOf("y"));
+    }
+
+    private IEnumerable<string> ZonesOf(string endpoint) => _aggregator.ExplainEndpoint("u", endpoint)!.Active.Zones.Select(z => z.Zone);
 
     [Fact]
     public void Evidence_about_what_is_not_there_is_dropped_and_says_so()

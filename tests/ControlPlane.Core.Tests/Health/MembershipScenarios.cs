@@ -146,6 +146,7 @@ public sealed class MembershipScenarios
         s.Run(t + 60);
         s.Restart();
         s.Run(t + 95);
+        Assert.Equal("it thaws, and the evidence decides again", s.Explain("e1").Next!.Text);
         Assert.True(s.Published().Has("e1", PublishedStatus.Healthy));
         Assert.True(s.Published().Has("e2", PublishedStatus.Unhealthy));
         s.Run(t + 105);

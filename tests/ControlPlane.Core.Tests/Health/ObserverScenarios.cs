@@ -60,6 +60,18 @@ public sealed class ObserverScenarios
         Assert.Equal(0, s.Changes(t));
         Assert.Empty(s.ObserverChanges);
         Assert.Equal(["a"], s.Aggregator.Explain("u")!.ZoneViews);
+        Assert.EndsWith(
+            "; proxies in zone a have a verdict of their own, since that zone does not reach all that others reach.",
+            s.Aggregator.Explain("u")!.Sentence,
+            StringComparison.Ordinal
+        );
+        var seenFromA = s.Aggregator.Explain("u", "a")!;
+        Assert.Equal("4 of 6 endpoints of u take requests; 2 condemned: e1, e4 (not reached from this zone).", seenFromA.Sentence);
+        Assert.Equal(HealthRule.LinkFault, seenFromA.Endpoints[1].Rule);
+        Assert.Matches(
+            "^e1 is UNHEALTHY for zone a: its zone b is not reached from this zone since .*, while others reach it",
+            seenFromA.Endpoints[1].Sentence
+        );
         s.Cut.Clear();
         s.Run(t + 200);
         Assert.Empty(s.Aggregator.Explain("u")!.ZoneViews);
@@ -349,7 +361,13 @@ public sealed class ObserverScenarios
         idle.Run(t + 500);
         var why = idle.Explain("e0");
         Assert.Equal((HealthState.Suspect, HealthRule.TooFewObservers), (why.State, why.Rule));
-        Assert.Contains(why.Guards, g => g.Guard == HealthGuard.SourceLoss);
+        var guard = Assert.Single(why.Guards, g => g.Guard == HealthGuard.SourceLoss);
+        Assert.StartsWith("too few observers have spoken of it lately (x1, x2 have not), ", guard.Text, StringComparison.Ordinal);
+        Assert.InRange((why.Next!.At - Simulation.Time(t)).TotalSeconds, 560, 610);
+        Assert.Equal(
+            "6 of 6 endpoints of u take requests; e0 held as published, since too few observers have spoken lately (guard G7).",
+            idle.Aggregator.Explain("u")!.Sentence
+        );
         idle.Run(t + 620);
         Assert.True(idle.Published().Has("e0", PublishedStatus.Unhealthy), "ten minutes later the third is the only one that there is");
     }

@@ -143,7 +143,7 @@ public sealed class OutageScenarios
 
         Assert.All(s.Publications(), p => Assert.True(p.Endpoints.Has("e0", PublishedStatus.Healthy)));
         Assert.Contains(HealthLint.SingleEndpoint, s.Explain("e0").Lints);
-        Assert.Matches("^All 1 endpoint of u has failed: e0 \\(connection refused\\)\\.", s.Aggregator.Explain("u")!.Sentence);
+        Assert.Matches("^The only endpoint of u has failed: e0 \\(connection refused\\)\\.", s.Aggregator.Explain("u")!.Sentence);
     }
 
     [Theory, InlineData(1), InlineData(2), InlineData(3)]
@@ -161,6 +161,10 @@ public sealed class OutageScenarios
         Assert.Matches(
             "^e1 stays HEALTHY although 6 of 6 observers .*HTTP 404.*so the check is wrong, not the endpoint \\(rule 4\\)\\.$",
             why.Sentence
+        );
+        Assert.Equal(
+            "6 of 6 endpoints of u take requests; e1 failed by checks while requests succeed, so the checks are in doubt (rule 4).",
+            s.Aggregator.Explain("u")!.Sentence
         );
     }
 

@@ -68,6 +68,8 @@ public sealed class ChangesTests : IAsyncLifetime
         Assert.Equal(15, endpoint.Line);
         (await _api.GetAsync("/api/v1/upstreams/cart")).Is(404, "not-found");
 
+        Assert.Single(problem.Errors!.Value, e => (e.Object, e.Line, e.Code) == ("RouteTable/shop", 10, "reference-not-found"));
+
         var reference = (
             await _api.SendAsync(
                 HttpMethod.Post,
@@ -77,6 +79,39 @@ public sealed class ChangesTests : IAsyncLifetime
             )
         ).Is(422, "invalid");
         Assert.Equal(("RouteTable/shop", 10), (reference.Errors!.Value[0].Object, reference.Errors!.Value[0].Line));
+    }
+
+    [Fact]
+    public async Task Each_object_at_fault_is_told_and_none_that_only_names_one()
+    {
+        const string Unreadable = """
+            apiVersion: controlplane/v1
+            kind: Upstream
+            metadata: {name: cart}
+            spec: {endpoints: {source: registration, sauce: 1}}
+            ---
+            apiVersion: controlplane/v1
+            kind: Upstream
+            metadata: {name: pay}
+            spec: {endpoints: {source: registration}, envoy: {lbPolicy: FOO}}
+            ---
+            apiVersion: controlplane/v1
+            kind: EnvoyResource
+            metadata: {name: raw}
+            spec:
+              resource: {"@type": type.googleapis.com/envoy.config.route.v3.RouteConfiguration, name: raw, virtualHosts: [
+                {name: v, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: cart}}, {match: {prefix: /}, route: {cluster: nope}}]}]}
+            ---
+            """;
+
+        var faults = (await _api.SendAsync(HttpMethod.Post, "/api/v1/apply", Unreadable + "\n" + Shop.Split("---")[0], "application/yaml"))
+            .Is(422, "invalid")
+            .Errors!.Value;
+
+        Assert.Equal(
+            [("Upstream/cart", "/spec/endpoints/sauce"), ("Upstream/pay", "/spec/envoy/lbPolicy")],
+            faults.Select(f => (f.Object!, f.Pointer!))
+        );
     }
 
     [Fact]

@@ -80,7 +80,7 @@ public sealed class MetricsEndpointTests
             )
         )
         {
-            using (Tracing.StartApply(objects: 1))
+            using (Tracing.StartApply())
             {
                 app.Services.GetRequiredService<PublishingMetrics>().SnapshotBuilt(TimeSpan.FromMilliseconds(3));
             }

@@ -152,7 +152,7 @@ public sealed class MetricsTests : IDisposable
 
         string kept;
         ActivityContext applying;
-        using (var apply = Tracing.StartApply(objects: 3))
+        using (var apply = Tracing.StartApply())
         {
             applying = apply!.Context;
             kept = Tracing.CurrentId;
