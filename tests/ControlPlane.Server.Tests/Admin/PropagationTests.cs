@@ -40,6 +40,24 @@ public sealed class PropagationTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Wait_acked_without_a_proxy_that_gets_the_object_says_so()
+    {
+        var alone = await _api.PutAsync("/api/v1/upstreams/cart?wait=acked", Bodies.Upstream());
+        Assert.Equal(
+            (201, 0, "no-proxy"),
+            (alone.Status, (int?)alone.Json["propagation"]!["acked"], (string?)alone.Json["warnings"]![0]!["code"])
+        );
+        Assert.Contains("No proxy", alone.Headers["Warning"], StringComparison.Ordinal);
+
+        var many = await _api.SendAsync(
+            HttpMethod.Post,
+            "/api/v1/apply?wait=acked",
+            """[{"apiVersion": "controlplane/v1", "kind": "NodeGroup", "metadata": {"name": "g"}, "spec": {"selectors": [{"ids": ["x"]}]}}]"""
+        );
+        Assert.Equal((200, "no-proxy"), (many.Status, (string?)many.Json["warnings"]![0]!["code"]));
+    }
+
+    [Fact]
     public async Task Wait_acked_answers_202_with_who_is_missing_when_time_is_up()
     {
         using var client = new XdsClient(_api.Host.Xds.ToString());
