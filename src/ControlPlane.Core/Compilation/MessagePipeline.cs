@@ -16,14 +16,18 @@ public static class MessagePipeline
     /// <param name="name">The name to serve under.</param>
     /// <param name="message">The message, which is changed by the overlay.</param>
     /// <param name="overlay">The raw part of the spec (<c>spec.envoy</c>), or null.</param>
-    /// <param name="problems">Gets what is wrong. Pointers are those of the manifest: below <c>/spec/envoy</c> where the overlay says it, else <c>/spec</c>.</param>
+    /// <param name="problems">
+    /// Gets what is wrong. Pointers are those of the manifest: below <c>/spec/envoy</c> where the overlay says it, else as <paramref name="origins"/> know, else <c>/spec</c>.
+    /// </param>
+    /// <param name="origins">Where the parts of the message come from, as far as its compiler says.</param>
     /// <returns>The resource, also where problems were found; null where the overlay could not be merged.</returns>
     public static CompiledResource? Complete(
         ResourceType type,
         string name,
         IMessage message,
         JsonObject? overlay,
-        ProblemCollector problems
+        ProblemCollector problems,
+        MessageOrigins? origins = null
     )
     {
         if (overlay is not null && !Merge(type, message, overlay, problems))
@@ -31,7 +35,7 @@ public static class MessagePipeline
             return null;
         }
 
-        return Inspect(type, name, message, new OverlayPointers(overlay, type), problems);
+        return Inspect(type, name, message, new OverlayPointers(overlay, type, origins ?? new MessageOrigins()), problems);
     }
 
     /// <summary>Completes a message that was given raw.</summary>
@@ -81,16 +85,17 @@ public static class MessagePipeline
         var references = new EnvoyReferences();
         var extensions = new EnvoyExtensions();
         MessageWalker.Walk(message, found, ProtoValidator.Visitor, SemanticRules.Instance, references, extensions);
-        foreach (var problem in found.Problems.Where(problem => !pointers.IsToldElsewhere(problem)))
+        // One part of a manifest can stand in several places of the message.
+        foreach (var problem in found.Problems.Where(problem => !pointers.IsToldElsewhere(problem)).Select(pointers.Map).Distinct())
         {
-            problems.Add(pointers.Map(problem));
+            problems.Add(problem);
         }
 
         return new CompiledResource(
             type,
             name,
             message,
-            [.. references.Found.Select(r => r with { Pointer = pointers.Map(r.Pointer) })],
+            [.. references.Found.Select(r => r with { Pointer = pointers.Map(r.Pointer) }).Distinct()],
             [.. extensions.Found.Select(e => e with { Pointer = pointers.Map(e.Pointer) })]
         );
     }
@@ -115,13 +120,14 @@ public static class MessagePipeline
         public bool IsToldElsewhere(ValidationProblem problem) => false;
     }
 
-    private sealed class OverlayPointers(JsonObject? overlay, ResourceType type) : IPointerMap
+    private sealed class OverlayPointers(JsonObject? overlay, ResourceType type, MessageOrigins origins) : IPointerMap
     {
         private const string Name = "/name";
 
         public string Map(string pointer) =>
             IsInOverlay(pointer) ? "/spec/envoy" + pointer
             : pointer == Name ? "/metadata/name"
+            : origins.TryFind(pointer, out var source, out _) ? source
             : "/spec";
 
         /// <summary>A route table that a listener holds inline is an object of its own. A fault of it is the listener's, too, since Envoy refuses both.</summary>
@@ -135,7 +141,11 @@ public static class MessagePipeline
         public ValidationProblem Map(ValidationProblem problem)
         {
             var message = problem.Message;
-            if (problem.Pointer != Name && !IsInOverlay(problem.Pointer))
+            var isExact =
+                problem.Pointer == Name
+                || IsInOverlay(problem.Pointer)
+                || (origins.TryFind(problem.Pointer, out _, out var isRaw) && isRaw);
+            if (!isExact)
             {
                 var name = type.FullName[(type.FullName.LastIndexOf('.') + 1)..];
                 message =

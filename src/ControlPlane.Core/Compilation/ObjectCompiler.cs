@@ -31,27 +31,43 @@ public static class ObjectCompiler
             RouteTableSpec spec => Single(
                 resource,
                 before,
-                problems => Complete(ResourceType.Route, name, RouteTableCompiler.Compile(name, spec, problems), spec.Envoy, problems)
+                (problems, origins) =>
+                    Complete(
+                        ResourceType.Route,
+                        name,
+                        RouteTableCompiler.Compile(name, spec, problems, origins),
+                        spec.Envoy,
+                        problems,
+                        origins
+                    )
             ),
             ListenerSpec spec => Single(
                 resource,
                 before,
-                problems =>
-                    Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
+                (problems, origins) =>
+                    Complete(
+                        ResourceType.Listener,
+                        name,
+                        ListenerCompiler.Compile(name, spec, RouteTable, problems, origins),
+                        spec.Envoy,
+                        problems,
+                        origins
+                    )
             ),
             SecretSpec spec => Single(
                 resource,
                 before,
-                problems =>
+                (problems, origins) =>
                     Complete(
                         ResourceType.Secret,
                         name,
                         SecretCompiler.Compile(name, spec, inputs.Secrets(spec), inputs.Now, problems),
                         spec.Envoy,
-                        problems
+                        problems,
+                        origins
                     )
             ),
-            EnvoyResourceSpec spec => Single(resource, before, problems => EnvoyResourceCompiler.Compile(spec, problems)),
+            EnvoyResourceSpec spec => Single(resource, before, (problems, _) => EnvoyResourceCompiler.Compile(spec, problems)),
             _ => null,
         };
 
@@ -81,13 +97,18 @@ public static class ObjectCompiler
         string name,
         IMessage? message,
         JsonObject? overlay,
-        ProblemCollector problems
-    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
+        ProblemCollector problems,
+        MessageOrigins origins
+    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems, origins);
 
-    private static CompiledObject Single(StoredResource resource, CompiledObject? before, Func<ProblemCollector, CompiledResource?> compile)
+    private static CompiledObject Single(
+        StoredResource resource,
+        CompiledObject? before,
+        Func<ProblemCollector, MessageOrigins, CompiledResource?> compile
+    )
     {
         var problems = new ProblemCollector();
-        var compiled = compile(problems);
+        var compiled = compile(problems, new MessageOrigins());
         return new CompiledObject
         {
             Owner = resource.Key,
@@ -132,13 +153,14 @@ public static class ObjectCompiler
             compiled = Single(
                 resource,
                 before,
-                found =>
-                    MessagePipeline.Complete(
+                (found, origins) =>
+                    Complete(
                         ResourceType.Cluster,
                         name,
-                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
+                        UpstreamCompiler.CompileCluster(name, spec, isLarge, origins),
                         spec.Envoy,
-                        found
+                        found,
+                        origins
                     )
             );
             if (compiled.IsRejected)

@@ -22,7 +22,8 @@ public static class UpstreamCompiler
     /// <param name="name">The upstream's name.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="isLarge">Under central health: the upstream has so many endpoints that proxies may eject a smaller share of them.</param>
-    public static Cluster CompileCluster(string name, UpstreamSpec spec, bool isLarge = false)
+    /// <param name="origins">Gets where parts of the message come from.</param>
+    public static Cluster CompileCluster(string name, UpstreamSpec spec, bool isLarge = false, MessageOrigins? origins = null)
     {
         var cluster = new Cluster
         {
@@ -52,6 +53,7 @@ public static class UpstreamCompiler
         if (spec.Tls is { } tls)
         {
             cluster.TransportSocket = UpstreamTls.Socket(tls, spec.Protocol);
+            origins?.Add("/transportSocket", "/spec/tls");
         }
         AddDiscovery(name, spec, cluster);
         UpstreamLoadBalancing.AddTo(cluster, spec);
