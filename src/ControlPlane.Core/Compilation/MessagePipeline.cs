@@ -1,8 +1,12 @@
 using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation.Rules;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
+using Envoy.Config.Core.V3;
+using Envoy.Config.Endpoint.V3;
 using Google.Protobuf;
+using EnvoyEndpoint = Envoy.Config.Endpoint.V3.Endpoint;
 
 namespace ControlPlane.Core.Compilation;
 
@@ -48,15 +52,21 @@ public static class MessagePipeline
         Inspect(type, name, message, new RawPointers(pointer), problems);
 
     /// <summary>Merges the raw part of a spec into what the rest of it compiled to; false where it could not be.</summary>
-    internal static bool Merge(ResourceType type, IMessage message, JsonObject overlay, ProblemCollector problems)
+    internal static bool Merge(
+        ResourceType type,
+        IMessage message,
+        JsonObject overlay,
+        ProblemCollector problems,
+        string pointer = "/spec/envoy"
+    )
     {
         var found = new ProblemCollector();
         var allowed = new JsonObject();
         foreach (var (key, value) in overlay)
         {
-            if (OwnedFields.Explain(type, message, key) is { } reason)
+            if (OwnedFields.Explain(type, message, key, value) is { } reason)
             {
-                found.Error("/spec/envoy/" + JsonPointer.Escape(key), "owned-field", reason);
+                found.Error($"{pointer}/" + JsonPointer.Escape(key), "owned-field", reason);
             }
             else
             {
@@ -64,13 +74,76 @@ public static class MessagePipeline
             }
         }
 
-        ProtoJsonReader.Merge(allowed, message, "/spec/envoy", found);
+        ProtoJsonReader.Merge(allowed, message, pointer, found);
         foreach (var problem in found.Problems)
         {
             problems.Add(problem);
         }
 
         return !found.HasErrors;
+    }
+
+    /// <summary>Finds what is wrong with the raw part of an endpoint, by itself: the message that it becomes part of is made of many.</summary>
+    /// <param name="spec">The endpoint.</param>
+    /// <param name="pointer">Where in the manifest it stands.</param>
+    /// <param name="problems">Gets what is wrong.</param>
+    internal static void CheckEndpoint(EndpointSpec spec, string pointer, ProblemCollector problems)
+    {
+        if (spec.Envoy is not { } overlay)
+        {
+            return;
+        }
+
+        pointer += "/envoy";
+        var endpoint = new LbEndpoint { Endpoint = new EnvoyEndpoint { Address = EnvoyAddress.Of(spec.Address, spec.Port) } };
+        if (!Merge(ResourceType.Endpoints, endpoint, overlay, problems, pointer))
+        {
+            return;
+        }
+
+        const string Place = "/endpoints/0/lbEndpoints/0";
+        var assignment = new ClusterLoadAssignment
+        {
+            ClusterName = "x",
+            Endpoints =
+            {
+                new LocalityLbEndpoints { Locality = new Locality(), LbEndpoints = { endpoint } },
+            },
+        };
+        var found = new ProblemCollector();
+        MessageWalker.Walk(assignment, found, ProtoValidator.Visitor, SemanticRules.Instance);
+        foreach (var problem in found.Problems.Where(p => p.Pointer.StartsWith(Place, StringComparison.Ordinal)))
+        {
+            if (IsIn(overlay, problem.Pointer[Place.Length..]))
+            {
+                problems.Add(problem with { Pointer = pointer + problem.Pointer[Place.Length..] });
+            }
+        }
+    }
+
+    /// <summary>Whether an overlay says anything about the field, down to the first list or value on the way.</summary>
+    private static bool IsIn(JsonObject? overlay, string pointer)
+    {
+        JsonNode? node = overlay;
+        var steps = 0;
+        foreach (var segment in JsonPointer.Segments(pointer))
+        {
+            if (node is not JsonObject members)
+            {
+                return steps > 0;
+            }
+
+            var member = members.FirstOrDefault(m => Suggestion.SameWord(m.Key, segment));
+            if (member.Key is null)
+            {
+                return false;
+            }
+
+            node = member.Value;
+            steps++;
+        }
+
+        return steps > 0;
     }
 
     private static CompiledResource Inspect(
@@ -159,29 +232,6 @@ public static class MessagePipeline
             };
         }
 
-        /// <summary>Whether the overlay says anything about the field, down to the first list or value on the way.</summary>
-        private bool IsInOverlay(string pointer)
-        {
-            JsonNode? node = overlay;
-            var steps = 0;
-            foreach (var segment in JsonPointer.Segments(pointer))
-            {
-                if (node is not JsonObject members)
-                {
-                    return steps > 0;
-                }
-
-                var member = members.FirstOrDefault(m => Suggestion.SameWord(m.Key, segment));
-                if (member.Key is null)
-                {
-                    return false;
-                }
-
-                node = member.Value;
-                steps++;
-            }
-
-            return steps > 0;
-        }
+        private bool IsInOverlay(string pointer) => IsIn(overlay, pointer);
     }
 }

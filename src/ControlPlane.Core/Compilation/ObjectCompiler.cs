@@ -75,9 +75,18 @@ public static class ObjectCompiler
             desired.Find(new ResourceKey(ResourceKind.RouteTable, table))?.Manifest.Spec as RouteTableSpec;
     }
 
-    /// <summary>Finds what is wrong with the raw part of a spec by itself, for one whose rest is too wrong to be compiled.</summary>
+    /// <summary>Finds what is wrong with the raw parts of a spec by themselves, for one whose rest is too wrong to be compiled, or that is compiled as a part of another.</summary>
     public static void CheckOverlay(ResourceSpec spec, ProblemCollector problems)
     {
+        if (spec is EndpointSpec endpoint)
+        {
+            MessagePipeline.CheckEndpoint(endpoint, "/spec", problems);
+        }
+        else if (spec is UpstreamSpec upstream)
+        {
+            CheckEndpoints(upstream, problems);
+        }
+
         (ResourceType Type, JsonObject? Overlay)? raw = spec switch
         {
             UpstreamSpec s => (ResourceType.Cluster, s.Envoy),
@@ -89,6 +98,19 @@ public static class ObjectCompiler
         if (raw is ({ } type, { } overlay))
         {
             MessagePipeline.Merge(type, EnvoyTypes.FindByName(type.FullName)!.Parser.ParseFrom(ByteString.Empty), overlay, problems);
+        }
+    }
+
+    private static void CheckEndpoints(UpstreamSpec spec, ProblemCollector problems)
+    {
+        foreach (var (at, endpoint) in spec.Endpoints.Static.Index())
+        {
+            MessagePipeline.CheckEndpoint(endpoint, $"/spec/endpoints/static/{at}", problems);
+        }
+
+        foreach (var (at, host) in spec.Endpoints.Hosts.Index())
+        {
+            MessagePipeline.CheckEndpoint(host, $"/spec/endpoints/hosts/{at}", problems);
         }
     }
 
@@ -154,14 +176,17 @@ public static class ObjectCompiler
                 resource,
                 before,
                 (found, origins) =>
-                    Complete(
+                {
+                    CheckEndpoints(spec, found);
+                    return Complete(
                         ResourceType.Cluster,
                         name,
-                        UpstreamCompiler.CompileCluster(name, spec, isLarge, origins),
+                        found.HasErrors ? null : UpstreamCompiler.CompileCluster(name, spec, isLarge, origins),
                         spec.Envoy,
                         found,
                         origins
-                    )
+                    );
+                }
             );
             if (compiled.IsRejected)
             {
@@ -221,7 +246,7 @@ public static class ObjectCompiler
                 .Complete(
                     ResourceType.Endpoints,
                     name,
-                    UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints, view),
+                    UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints, view, found),
                     overlay: null,
                     found
                 )!

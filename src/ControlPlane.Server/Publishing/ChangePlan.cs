@@ -127,6 +127,12 @@ internal sealed class ChangePlan
             {
                 var collector = new ProblemCollector();
                 SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
+                if (manifest.Kind == ResourceKind.Endpoint)
+                {
+                    // It is compiled as a part of its upstream, where nobody could tell whose fault is whose.
+                    ObjectCompiler.CheckOverlay(manifest.Spec, collector);
+                }
+
                 Take(index, collector.Problems);
             }
         }
@@ -178,7 +184,7 @@ internal sealed class ChangePlan
     /// </summary>
     private void CheckRest(IReadOnlySet<ResourceKey> affected, HashSet<ResourceKey> unsound)
     {
-        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key)))
+        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key) && w.Resource.Key.Kind != ResourceKind.Endpoint))
         {
             var collector = new ProblemCollector();
             ObjectCompiler.CheckOverlay(resource.Manifest.Spec, collector);
