@@ -111,6 +111,40 @@ public sealed class FaultPlaceTests
                 .Problem.Pointer
         );
 
+    [Theory]
+    [InlineData("{healthStatus: HEALTHY}", "/healthStatus", "owned-field")]
+    [InlineData("{load_balancing_weight: 5}", "/load_balancing_weight", "owned-field")]
+    [InlineData("{endpointName: other}", "/endpointName", "owned-field")]
+    [InlineData("{endpoint: null}", "/endpoint", "owned-field")]
+    [InlineData("{endpoint: {address: {pipe: {path: /x} } } }", "/endpoint", "owned-field")]
+    [InlineData("{metdata: {} }", "/metdata", "unknown-field")]
+    [InlineData("{endpoint: {healthCheckConfig: {portValue: 70000} } }", "/endpoint/healthCheckConfig/portValue", "envoy-constraint")]
+    [InlineData(
+        "{endpoint: {additionalAddresses: [{address: {socketAddress: {address: foo, portValue: 1} } }] } }",
+        "/endpoint/additionalAddresses/0/address/socketAddress/address",
+        "address-not-ip"
+    )]
+    public void Faults_inside_the_raw_part_of_an_endpoint(string raw, string place, string code)
+    {
+        var ok = "kind: Endpoint\nmetadata: {name: api/ok}\nspec: {address: 10.0.0.2, port: 80, envoy: {metadata: {} } }";
+        var registered = $"kind: Endpoint\nmetadata: {{name: api/a}}\nspec: {{address: 10.0.0.1, port: 80, envoy: {raw} }}";
+        var listed =
+            $"kind: Upstream\nmetadata: {{name: listed}}\nspec: {{endpoints: {{static: [{{address: 10.0.0.1, port: 80, envoy: {raw} }}] }} }}";
+        var named =
+            $"kind: Upstream\nmetadata: {{name: named}}\nspec: {{endpoints: {{source: dns, hosts: [{{address: a.example.com, port: 80, envoy: {raw} }}] }} }}";
+
+        var invalid = Assert.IsType<ChangeInvalid>(Plans.Make(Plans.Nothing, Upstream, ok, registered, listed, named).Outcome);
+
+        Assert.Equal(
+            [
+                ("Endpoint/api/a", "/spec/envoy" + place, code),
+                ("Upstream/listed", "/spec/endpoints/static/0/envoy" + place, code),
+                ("Upstream/named", "/spec/endpoints/hosts/0/envoy" + place, code),
+            ],
+            invalid.Problems.Select(p => (p.Key.ToString(), p.Problem.Pointer, p.Problem.Code)).Order()
+        );
+    }
+
     [Fact]
     public void Every_unknown_cluster_of_a_message_is_told()
     {

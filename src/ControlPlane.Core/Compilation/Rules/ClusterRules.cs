@@ -322,8 +322,7 @@ internal static class ClusterRules
 
     private static HttpProtocolOptions? HttpOptions(Cluster cluster) =>
         cluster.TypedExtensionProtocolOptions.TryGetValue(HttpOptionsKey, out var packed)
-        && packed.TryUnpack<HttpProtocolOptions>(out var options)
-            ? options
+            ? EnvoyTypes.Unpack<HttpProtocolOptions>(packed)
             : null;
 
     private static void CheckProtocolOptions(Cluster cluster, MessagePath path)
