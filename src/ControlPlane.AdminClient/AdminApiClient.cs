@@ -184,6 +184,10 @@ public sealed class AdminApiClient(HttpClient http)
     public Task<XdsView> XdsAsync(ResourceKey key, CancellationToken cancellationToken = default) =>
         GetAsync<XdsView>($"{ApiPaths.Of(key)}/xds", cancellationToken);
 
+    /// <summary>Reads the kept states of an object, newest first, also of one that is gone.</summary>
+    public Task<HistoryList> HistoryAsync(ResourceKey key, int? limit = null, CancellationToken cancellationToken = default) =>
+        GetAsync<HistoryList>($"{ApiPaths.Of(key)}/history" + Query(("limit", limit?.ToString())), cancellationToken);
+
     /// <summary>Reads why an upstream's endpoints are published as they are.</summary>
     /// <param name="upstream">The upstream.</param>
     /// <param name="index">The index of an earlier answer: waits for another one.</param>
@@ -369,7 +373,7 @@ public sealed record WriteOptions
     /// <summary>Answer when the proxies have it, or after this time.</summary>
     public TimeSpan? WaitAcked { get; init; }
 
-    /// <summary>The resourceVersion that the object must be at.</summary>
+    /// <summary>The resourceVersion that the object must be at; of a patch that names one itself, both must hold.</summary>
     public string? IfMatch { get; init; }
 
     /// <summary>The object must not exist.</summary>

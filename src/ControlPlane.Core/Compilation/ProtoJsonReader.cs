@@ -65,7 +65,10 @@ internal sealed class ProtoJsonReader
             var at = Enter(JsonPointer.Escape(key));
             if (!fields.TryGetValue(key, out var field))
             {
-                var suggestion = Suggestion.For(key, message.Descriptor.Fields.InDeclarationOrder().Select(f => f.JsonName));
+                // What is only counted needs no words, and these are dear.
+                var suggestion = _problems.IsFull
+                    ? ""
+                    : Suggestion.For(key, message.Descriptor.Fields.InDeclarationOrder().Select(f => f.JsonName));
                 Error("unknown-field", $"{message.Descriptor.FullName} has no field '{Short(key)}'.{suggestion}");
             }
             else if (!seen.Add(field.FieldNumber))
@@ -348,7 +351,11 @@ internal sealed class ProtoJsonReader
             _ => null,
         };
         return result
-            ?? WrongType(Expected(field) + (field.FieldType == FieldType.Enum ? Suggestion.For(text, Words(field.EnumType)) : ""), value);
+            ?? WrongType(
+                Expected(field)
+                    + (field.FieldType == FieldType.Enum && !_problems.IsFull ? Suggestion.For(text, Words(field.EnumType)) : ""),
+                value
+            );
     }
 
     private static object? ReadEnum(EnumDescriptor type, JsonValueKind kind, string text) =>

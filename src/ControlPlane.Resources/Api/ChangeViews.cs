@@ -103,7 +103,19 @@ public sealed record RevisionView
 
     /// <summary>What it changed; absent in lists.</summary>
     public ImmutableArray<ObjectDiff>? Changes { get; init; }
+
+    /// <summary>In the list of revisions: how many objects it changed.</summary>
+    public int? ObjectCount { get; init; }
+
+    /// <summary>In the list of revisions: the objects that it changed, by kind and name; of many the first 20.</summary>
+    public ImmutableArray<ChangedObjectView>? Objects { get; init; }
 }
+
+/// <summary>An object that a revision changed.</summary>
+/// <param name="Kind">Its kind.</param>
+/// <param name="Name">Its name.</param>
+/// <param name="Action"><c>created</c>, <c>updated</c> or <c>deleted</c>.</param>
+public sealed record ChangedObjectView(string Kind, string Name, string Action);
 
 /// <summary>A page of revisions, newest first.</summary>
 /// <param name="Items">The revisions.</param>

@@ -10,6 +10,9 @@ internal sealed class BindingContext(ProblemCollector problems, int line, int co
 
     private readonly record struct Frame(string? Key, int Index, int Line, int Column);
 
+    /// <summary>Whether a further fault would only be counted.</summary>
+    public bool IsFull => problems.IsFull;
+
     public void Enter(in MappingEntry entry) => _path.Add(new Frame(entry.Key, -1, entry.Line, entry.Column));
 
     public void Enter(int index, DocumentNode item) => _path.Add(new Frame(null, index, item.Line, item.Column));
@@ -18,6 +21,22 @@ internal sealed class BindingContext(ProblemCollector problems, int line, int co
 
     /// <summary>Records a fault of the value that the binder is in.</summary>
     public void Error(string code, string message) => problems.Add(Problem("", code, message));
+
+    /// <summary>Records a member that nobody knows.</summary>
+    /// <param name="entry">The member.</param>
+    /// <param name="known">The members that there are, to find the one that is meant.</param>
+    /// <param name="hint">What to say where none is near.</param>
+    public void UnknownMember(in MappingEntry entry, IEnumerable<string> known, Func<string> hint)
+    {
+        Enter(entry);
+        // Looking for what is meant is dear, and what is only counted is not told.
+        var suggestion = IsFull ? "" : Suggestion.For(entry.Key, known);
+        Error(
+            "unknown-field",
+            IsFull ? "" : $"The field {TextExcerpt.Quote(entry.Key)} is not known here.{(suggestion.Length > 0 ? suggestion : hint())}"
+        );
+        Leave();
+    }
 
     /// <summary>Records a fault of a member that is not there.</summary>
     public void MissingMember(string name, string message) =>

@@ -8,7 +8,7 @@ internal sealed class DuplicateKeys
     private const int ScanLimit = 8;
 
     /// <summary>What was found. The pointer is empty: where several documents are read at once the line says more.</summary>
-    public List<ValidationProblem> Problems { get; } = [];
+    public ProblemCollector Problems { get; } = new();
 
     public void Check(List<MappingEntry> entries)
     {

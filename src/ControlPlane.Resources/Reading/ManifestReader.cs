@@ -1,5 +1,7 @@
 using System.Collections.Frozen;
 using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.Unicode;
 using ControlPlane.Resources.Validation;
 
@@ -42,19 +44,28 @@ public static class ManifestReader
     private static readonly FrozenDictionary<string, ResourceKind> Kinds = Enum.GetValues<ResourceKind>()
         .ToFrozenDictionary(k => k.ToString(), StringComparer.Ordinal);
 
-    /// <summary>The format that a media type names; null for one that holds no manifests.</summary>
+    /// <summary>The format that a Content-Type names, which is guessed where there is none; null for what holds no manifests, or is not UTF-8.</summary>
     public static ManifestFormat? FormatOf(string? contentType)
     {
-        var mediaType = (contentType ?? "").Split(';')[0].Trim().ToLowerInvariant();
-        return mediaType switch
-        {
-            "" or "*/*" or "application/octet-stream" or "text/plain" => ManifestFormat.Guess,
-            "application/json" or "text/json" => ManifestFormat.Json,
-            "application/yaml" or "application/x-yaml" or "text/yaml" or "text/x-yaml" => ManifestFormat.Yaml,
-            _ when mediaType.EndsWith("+json", StringComparison.Ordinal) => ManifestFormat.Json,
-            _ when mediaType.EndsWith("+yaml", StringComparison.Ordinal) => ManifestFormat.Yaml,
-            _ => null,
-        };
+        var parts = (contentType ?? "").Split(';', StringSplitOptions.TrimEntries);
+        var mediaType = parts[0].ToLowerInvariant();
+        return !parts.Skip(1).All(IsReadable)
+            ? null
+            : mediaType switch
+            {
+                "" => ManifestFormat.Guess,
+                "application/json" or "text/json" => ManifestFormat.Json,
+                "application/yaml" or "application/x-yaml" or "text/yaml" or "text/x-yaml" => ManifestFormat.Yaml,
+                _ when mediaType.EndsWith("+json", StringComparison.Ordinal) => ManifestFormat.Json,
+                _ when mediaType.EndsWith("+yaml", StringComparison.Ordinal) => ManifestFormat.Yaml,
+                _ => null,
+            };
+
+        // ASCII is UTF-8, too.
+        static bool IsReadable(string parameter) =>
+            parameter.Split('=', 2, StringSplitOptions.TrimEntries) is not [var name, var value]
+            || !name.Equals("charset", StringComparison.OrdinalIgnoreCase)
+            || value.Trim('"').ToLowerInvariant() is "utf-8" or "utf8" or "us-ascii";
     }
 
     /// <summary>Reads all objects of an input.</summary>
@@ -94,7 +105,7 @@ public static class ManifestReader
             problems.Add(new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column));
         }
 
-        problems.AddRange(duplicates.Problems);
+        problems.AddRange(duplicates.Problems.Problems);
         if (roots.Count == 0 && problems.Count == 0)
         {
             problems.Add(
@@ -115,25 +126,78 @@ public static class ManifestReader
             );
         }
 
-        return new ManifestInput(
-            [.. roots.Select((root, index) => Bind(root, index, expected, validate: true, stored, mayRestore))],
-            problems
-        );
+        var documents = new List<ManifestDocument>(roots.Count);
+        var faults = 0;
+        foreach (var root in roots)
+        {
+            if (faults >= ProblemCollector.MaxOfSeverity)
+            {
+                documents.Add(Unread(root, documents.Count, roots.Count - documents.Count));
+                break;
+            }
+
+            var document = Bind(root, documents.Count, expected, validate: true, stored, mayRestore);
+            documents.Add(document);
+            faults += document.Problems.Count(p => p.Severity == ProblemSeverity.Error);
+        }
+
+        return new ManifestInput(documents, problems);
     }
+
+    /// <summary>Stands for the objects that are not looked at because those before them have faults enough.</summary>
+    private static ManifestDocument Unread(DocumentNode root, int index, int count) =>
+        new(
+            index,
+            root,
+            null,
+            null,
+            null,
+            null,
+            [
+                new ValidationProblem(
+                    "",
+                    ProblemCollector.More,
+                    $"The {count} objects from here on were not looked at. Mend the faults of those before them and send it again.",
+                    Line: root.Line,
+                    Column: root.Column
+                ),
+            ]
+        );
 
     /// <summary>Reads one record that is no object of its own, such as the body of an order, by the same rules.</summary>
     /// <returns>The record, or null where <paramref name="problems"/> has errors.</returns>
     public static T? ReadRecord<T>(ReadOnlyMemory<byte> input, ManifestFormat format, ProblemCollector problems)
         where T : class
     {
-        var duplicates = new DuplicateKeys();
         object? value = null;
+        if (ReadRoot(input, format, problems) is { } root)
+        {
+            ValueFormat.Of(typeof(T)).TryRead(root, new BindingContext(problems, root.Line, root.Column), out value);
+        }
+
+        return problems.HasErrors ? null : (T?)value;
+    }
+
+    /// <summary>Reads one JSON text that is no object of its own, such as a patch, by the same rules. Its numbers stay as they are written.</summary>
+    /// <returns>The value; null for <c>null</c>, and where <paramref name="problems"/> has errors.</returns>
+    public static JsonNode? ReadJson(ReadOnlyMemory<byte> input, ProblemCollector problems)
+    {
+        ReadRoot(input, ManifestFormat.Json, problems);
+        return problems.HasErrors
+            ? null
+            : JsonNode.Parse(WithoutMark(input).Span, documentOptions: new JsonDocumentOptions { MaxDepth = ReadLimits.Default.MaxDepth });
+    }
+
+    private static DocumentNode? ReadRoot(ReadOnlyMemory<byte> input, ManifestFormat format, ProblemCollector problems)
+    {
+        var duplicates = new DuplicateKeys();
+        DocumentNode? root = null;
         try
         {
             var roots = Parse(input, format, ReadLimits.Default, duplicates).ToList();
-            if (roots is [var root])
+            if (roots.Count == 1)
             {
-                ValueFormat.Of(typeof(T)).TryRead(root, new BindingContext(problems, root.Line, root.Column), out value);
+                root = roots[0];
             }
             else
             {
@@ -145,8 +209,12 @@ public static class ManifestReader
             problems.Add(new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column));
         }
 
-        duplicates.Problems.ForEach(problems.Add);
-        return problems.HasErrors ? null : (T?)value;
+        foreach (var problem in duplicates.Problems.Problems)
+        {
+            problems.Add(problem);
+        }
+
+        return root;
     }
 
     /// <summary>Reads one object that was written by <see cref="CanonicalForm"/>.</summary>
@@ -189,7 +257,7 @@ public static class ManifestReader
             );
         }
 
-        var text = input.Span.StartsWith("\uFEFF"u8) ? input[3..] : input;
+        var text = WithoutMark(input);
         CheckText(text.Span);
         if (format == ManifestFormat.Guess)
         {
@@ -201,6 +269,8 @@ public static class ManifestReader
             ? [JsonDocumentParser.Parse(text.Span, limits, duplicates)]
             : YamlDocumentParser.Parse(Encoding.UTF8.GetString(text.Span), limits, duplicates);
     }
+
+    private static ReadOnlyMemory<byte> WithoutMark(ReadOnlyMemory<byte> input) => input.Span.StartsWith("\uFEFF"u8) ? input[3..] : input;
 
     private static void CheckText(ReadOnlySpan<byte> text)
     {
@@ -269,12 +339,7 @@ public static class ManifestReader
         {
             if (!HeadFields.Contains(entry.Key))
             {
-                context.Enter(entry);
-                context.Error(
-                    "unknown-field",
-                    $"The field {TextExcerpt.Quote(entry.Key)} is not known here. An object has apiVersion, kind, metadata and spec.{Suggestion.For(entry.Key, HeadFields)}"
-                );
-                context.Leave();
+                context.UnknownMember(entry, HeadFields, () => " An object has apiVersion, kind, metadata and spec.");
             }
         }
 

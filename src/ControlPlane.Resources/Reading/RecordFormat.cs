@@ -2,7 +2,6 @@ using System.Collections.Frozen;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
-using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Reading;
 
@@ -75,7 +74,11 @@ internal sealed class RecordFormat : ValueFormat
                 if (ignored is null || !ignored.Contains(entry.Key))
                 {
                     // The rest of the record is whole: its validator may still look at it.
-                    ReportUnknown(entry, context);
+                    context.UnknownMember(
+                        entry,
+                        _byName.Value.Keys,
+                        () => members.Length == 0 ? "" : $" Known are: {string.Join(", ", members.Select(m => m.Name))}."
+                    );
                 }
 
                 continue;
@@ -163,19 +166,6 @@ internal sealed class RecordFormat : ValueFormat
                 _ => false,
             }
         );
-
-    private void ReportUnknown(in MappingEntry entry, BindingContext context)
-    {
-        context.Enter(entry);
-        var suggestion = Suggestion.For(entry.Key, _byName.Value.Keys);
-        context.Error(
-            "unknown-field",
-            suggestion.Length > 0 || _members.Value.Length == 0
-                ? $"The field {TextExcerpt.Quote(entry.Key)} is not known here.{suggestion}"
-                : $"The field {TextExcerpt.Quote(entry.Key)} is not known here. Known are: {string.Join(", ", _members.Value.Select(m => m.Name))}."
-        );
-        context.Leave();
-    }
 
     private static bool IsDefault(Member member, object? value) =>
         value is null ? member.Default is null : member.Default is { } standard && member.Format.Same(value, standard);

@@ -189,10 +189,8 @@ internal sealed class EnumFormat : ValueFormat
 
         if (!_byWord.TryGetValue(scalar.Text, out value))
         {
-            context.Error(
-                "unknown-word",
-                $"{TextExcerpt.Quote(scalar.Text)} is not known here. Write {Expected}.{Suggestion.For(scalar.Text, _words)}"
-            );
+            var suggestion = context.IsFull ? "" : Suggestion.For(scalar.Text, _words);
+            context.Error("unknown-word", $"{TextExcerpt.Quote(scalar.Text)} is not known here. Write {Expected}.{suggestion}");
             return false;
         }
 

@@ -26,24 +26,57 @@ public sealed record ValidationProblem(
     int Column = 0
 );
 
-/// <summary>Gathers all problems of an object, so that its author sees them in one answer.</summary>
+/// <summary>
+/// Gathers the problems of an object, so that its author sees them in one answer. Of each severity the first <see cref="MaxOfSeverity"/> are kept and the others counted: a body of some
+/// megabytes can hold a million.
+/// </summary>
 public sealed class ProblemCollector
 {
-    private readonly List<ValidationProblem> _problems = [];
+    /// <summary>Most problems of one severity that are kept.</summary>
+    public const int MaxOfSeverity = 100;
 
-    /// <summary>All that was found, in the order of finding.</summary>
-    public IReadOnlyList<ValidationProblem> Problems => _problems;
+    /// <summary>Code of the problem that stands for those that were not kept.</summary>
+    public const string More = "more-problems";
+
+    private readonly List<ValidationProblem> _kept = [];
+    private int _errors;
+    private int _warnings;
+
+    /// <summary>What was found, in the order of finding. Where more was found than is kept, the last says how much.</summary>
+    public IReadOnlyList<ValidationProblem> Problems =>
+        _errors <= MaxOfSeverity && _warnings <= MaxOfSeverity
+            ? _kept
+            :
+            [
+                .. _kept,
+                .. Rest(ProblemSeverity.Warning, _warnings, "warnings."),
+                .. Rest(ProblemSeverity.Error, _errors, "faults. Mend these first."),
+            ];
 
     /// <summary>Whether the object must be refused.</summary>
-    public bool HasErrors => _problems.Exists(p => p.Severity == ProblemSeverity.Error);
+    public bool HasErrors => _errors > 0;
+
+    /// <summary>Whether a further error would only be counted, so that its message need not be made.</summary>
+    public bool IsFull => _errors >= MaxOfSeverity;
 
     /// <summary>Records a fault for which the object is refused.</summary>
-    public void Error(string pointer, string code, string message) => _problems.Add(new ValidationProblem(pointer, code, message));
+    public void Error(string pointer, string code, string message) => Add(new ValidationProblem(pointer, code, message));
 
     /// <summary>Records something that its author should know and that does not keep the object out.</summary>
     public void Warning(string pointer, string code, string message) =>
-        _problems.Add(new ValidationProblem(pointer, code, message, ProblemSeverity.Warning));
+        Add(new ValidationProblem(pointer, code, message, ProblemSeverity.Warning));
 
     /// <summary>Takes over a problem found elsewhere.</summary>
-    public void Add(ValidationProblem problem) => _problems.Add(problem);
+    public void Add(ValidationProblem problem)
+    {
+        if (++(problem.Severity == ProblemSeverity.Error ? ref _errors : ref _warnings) <= MaxOfSeverity)
+        {
+            _kept.Add(problem);
+        }
+    }
+
+    private static IEnumerable<ValidationProblem> Rest(ProblemSeverity severity, int found, string noun) =>
+        found <= MaxOfSeverity
+            ? []
+            : [new ValidationProblem("", More, $"There are at least {found - MaxOfSeverity} more {noun}", severity)];
 }

@@ -65,7 +65,31 @@ internal static class AdminApi
     public static WebApplication UseAdmin(this WebApplication app)
     {
         app.UseMiddleware<ProblemResponses>();
+        // HEAD is wherever GET is (RFC 9110, 9.1): it finds the same handlers, and Kestrel leaves the body out.
+        app.Use(
+            (http, next) =>
+            {
+                if (HttpMethods.IsHead(http.Request.Method))
+                {
+                    http.Request.Method = HttpMethods.Get;
+                    http.Items[HttpMethods.Head] = true;
+                }
+
+                return next(http);
+            }
+        );
         app.UseRouting();
+        app.Use(
+            (http, next) =>
+            {
+                if (http.Items.ContainsKey(HttpMethods.Head))
+                {
+                    http.Request.Method = HttpMethods.Head;
+                }
+
+                return next(http);
+            }
+        );
         app.UseRequestTimeouts();
         return app;
     }

@@ -4,6 +4,7 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Security;
+using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.Mvc.ApiExplorer;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
@@ -17,6 +18,8 @@ namespace ControlPlane.Server.Admin;
 internal static class ApiDocument
 {
     private const string Name = "v1";
+
+    private const string TokenScheme = "token";
 
     private static readonly string[] BodyTypes = ["application/json", "application/yaml"];
 
@@ -43,7 +46,10 @@ internal static class ApiDocument
                 options.CreateSchemaReferenceId = NameOf;
                 options.AddDocumentTransformer(Introduce);
                 options.AddOperationTransformer(AddInputAsync);
+                options.AddOperationTransformer(AddConditions);
+                options.AddOperationTransformer(AddWait);
                 options.AddOperationTransformer(NameProblems);
+                options.AddOperationTransformer(AddSecurity);
                 options.AddSchemaTransformer(SayTexts);
             }
         );
@@ -166,6 +172,16 @@ internal static class ApiDocument
             Description = "An xDS control plane for Envoy. Conventions, with examples to copy: docs/api.md.",
         };
         document.Servers = [];
+        document.AddComponent(
+            TokenScheme,
+            new OpenApiSecurityScheme
+            {
+                Type = SecuritySchemeType.Http,
+                Scheme = "bearer",
+                Description =
+                    "A token of the server's token file, where one is in use: docs/security.md. Without, the API is only for its own machine.",
+            }
+        );
         return Task.CompletedTask;
     }
 
@@ -182,6 +198,107 @@ internal static class ApiDocument
         return definition == typeof(ManifestSchema<>) ? kind
             : definition == typeof(ListSchema<>) ? kind + "List"
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+    }
+
+    /// <summary>What comes of ETags: which requests can have a condition, and which answers bear one.</summary>
+    private static Task AddConditions(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
+    {
+        var metadata = context.Description.ActionDescriptor.EndpointMetadata;
+        var isObject = metadata.OfType<ProducesResponseTypeMetadata>().Any(p => p.StatusCode == 200 && IsManifest(p.Type));
+        if (!isObject || operation.Responses is not { } responses)
+        {
+            return Task.CompletedTask;
+        }
+
+        var body = metadata.OfType<BodyMetadata>().FirstOrDefault();
+        var method = context.Description.HttpMethod;
+        var isRead = method == HttpMethods.Get;
+        if (IsManifest(body?.Type) || method == HttpMethods.Patch || method == HttpMethods.Delete)
+        {
+            AddHeader("If-Match", "ETags of states of the object, or *: 412 where it is in none of them.");
+        }
+
+        if (isRead)
+        {
+            AddHeader("If-None-Match", "ETags of states that the client has: 304 where the object is in one of them.");
+            responses["304"] = new OpenApiResponse
+            {
+                Description = "The object is in the state that the client has. Its status is no part of that.",
+            };
+        }
+        else if (IsManifest(body?.Type))
+        {
+            AddHeader("If-None-Match", "*: 412 where the object exists.");
+        }
+
+        foreach (var (status, response) in responses)
+        {
+            if (status is "200" or "201" or "304" && method != HttpMethods.Delete && response is OpenApiResponse answer)
+            {
+                answer.Headers ??= new Dictionary<string, IOpenApiHeader>();
+                answer.Headers["ETag"] = new OpenApiHeader { Description = "metadata.resourceVersion in quotes.", Schema = Text() };
+            }
+        }
+
+        return Task.CompletedTask;
+
+        void AddHeader(string name, string description)
+        {
+            operation.Parameters ??= [];
+            operation.Parameters.Add(
+                new OpenApiParameter
+                {
+                    Name = name,
+                    In = ParameterLocation.Header,
+                    Description = description,
+                    Schema = Text(),
+                }
+            );
+        }
+
+        static OpenApiSchema Text() => new() { Type = JsonSchemaType.String };
+
+        static bool IsManifest(Type? type) =>
+            type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(ManifestSchema<>);
+    }
+
+    /// <summary>What can be waited for can take longer than that.</summary>
+    private static Task AddWait(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
+    {
+        var parameters = context.Description.ActionDescriptor.EndpointMetadata.OfType<QueryMetadata>().FirstOrDefault()?.Parameters ?? [];
+        if (parameters.Contains(Query.WaitAcked) && operation.Responses is { } responses && responses.TryGetValue("200", out var done))
+        {
+            responses["202"] = new OpenApiResponse
+            {
+                Description =
+                    "With wait=acked: the change is done, and proxies that are to have it have not all answered; 'propagation' says which.",
+                Content = done.Content,
+                Headers = done.Headers,
+            };
+        }
+
+        return Task.CompletedTask;
+    }
+
+    private static Task AddSecurity(
+        OpenApiOperation operation,
+        OpenApiOperationTransformerContext context,
+        CancellationToken cancellationToken
+    )
+    {
+        if (context.Description.ActionDescriptor.EndpointMetadata.OfType<IAuthorizeData>().Any())
+        {
+            operation.Security =
+            [
+                new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference(TokenScheme, context.Document)] = [] },
+            ];
+        }
+
+        return Task.CompletedTask;
     }
 
     private static Task NameProblems(

@@ -12,9 +12,14 @@ internal sealed class ApiResult<T>(T value, int status = StatusCodes.Status200OK
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
-        response.StatusCode = status;
+        response.StatusCode = Preconditions.IsNotModified(httpContext) ? StatusCodes.Status304NotModified : status;
         response.Headers.CacheControl = "no-store";
         response.Headers.Append(HeaderNames.Vary, HeaderNames.Accept);
+        if (response.StatusCode == StatusCodes.Status304NotModified)
+        {
+            return;
+        }
+
         if (MediaTypes.PrefersYaml(httpContext.Request))
         {
             response.ContentType = MediaTypes.Yaml;

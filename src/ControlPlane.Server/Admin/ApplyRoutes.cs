@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Globalization;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Server.Publishing;
@@ -93,12 +92,11 @@ internal static class ApplyRoutes
         return problem is not null ? problem : answer(would!, ObjectWrites.FaultsOf(would!.Applied.Warnings, changes, documents));
     }
 
+    // An object that was read here and is sent back carries the state that its author saw.
     private static List<ObjectChange> ChangesOf(ImmutableArray<ManifestDocument> documents) =>
-        [.. documents.Select(d => RequestBody.ChangeOf(d, null, ExpectedBy(d)))];
-
-    // An object that was read here and is sent back carries the state that its author saw. Another server's number means nothing and is an unknown state.
-    private static long? ExpectedBy(ManifestDocument document) =>
-        document.ResourceVersion is null ? document.RestoredFrom
-        : long.TryParse(document.ResourceVersion, NumberStyles.None, CultureInfo.InvariantCulture, out var revision) ? revision
-        : -1;
+        [
+            .. documents.Select(d =>
+                RequestBody.ChangeOf(d, null, d.ResourceVersion is { } version ? Preconditions.RevisionOf(version) : d.RestoredFrom)
+            ),
+        ];
 }

@@ -8,6 +8,7 @@ using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Admin;
 
@@ -49,6 +50,24 @@ internal static class EndpointRoutes
             .Answers(Kind)
             .RequireAuthorization(Access.Read);
         group
+            .MapGet(
+                "/{id}/history",
+                (HttpContext http, string name, string id, IDesiredStateStore store) =>
+                    ResourceRoutes.HistoryAsync(http, ResourceKey.Sub(Kind, name, id), store)
+            )
+            .Takes(Query.Limit)
+            .Describe(
+                "getEndpointHistory",
+                "All kept states of one registered endpoint, newest first. They outlive it. What stands in the upstream's spec is in the upstream's history."
+            )
+            .Answers<HistoryList>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet("/{id}/xds", Xds)
+            .Describe("getEndpointXds", "The Envoy messages that the endpoint is in: its upstream's assignment, with its version.")
+            .Answers<XdsView>()
+            .RequireAuthorization(Access.Read);
+        group
             .MapPut(
                 "/{id}",
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
@@ -80,7 +99,7 @@ internal static class EndpointRoutes
                 (HttpContext http, string name, string id, ObjectWrites writes, CurrentState current) =>
                     RefuseStatic(name, id, current) is { } problem
                         ? Task.FromResult<IResult>(problem)
-                        : ResourceRoutes.DeleteAsync(http, ResourceKey.Sub(Kind, name, id), writes)
+                        : ResourceRoutes.DeleteAsync(http, ResourceKey.Sub(Kind, name, id), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe("deleteEndpoint", "Takes one registered endpoint away at once. ':drain' does it gently.")
@@ -112,6 +131,14 @@ internal static class EndpointRoutes
             : Problems.NotFound($"{key} does not exist.");
     }
 
+    private static IResult Xds(string name, string id, CurrentState current)
+    {
+        var key = ResourceKey.Sub(ResourceKind.Endpoint, name, id);
+        return current.Desired.Find(key) is null && FindStatic(name, key.Id, current) is null
+            ? Problems.NotFound($"{key} does not exist.")
+            : ResourceRoutes.XdsOf(key, current);
+    }
+
     private static async Task<IResult> RegisterAsync(HttpContext http, string name, ObjectWrites writes, CurrentState current)
     {
         // The id follows from the body, which is read under a name that stands for it.
@@ -129,7 +156,7 @@ internal static class EndpointRoutes
 
         var key = ResourceKey.Sub(ResourceKind.Endpoint, name, ((EndpointSpec)manifest.Spec).DefaultId());
         manifest = manifest with { Metadata = manifest.Metadata with { Name = key.Name } };
-        problem = Preconditions.Read(http, null, current.Desired.Find(key) is not null, out var expected);
+        problem = Preconditions.Read(http, null, current.Desired.Find(key), out var expected);
         return problem
             ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected) with { Manifest = manifest }, document);
     }
@@ -176,7 +203,7 @@ internal static class EndpointRoutes
                 : await writes.RunOneAsync(http, new ObjectChange(key, null), reason: order!.Reason ?? $"{verb} {endpoint}");
         }
 
-        var now = time.GetUtcNow();
+        var now = WriteBatch.ToMicrosecond(time.GetUtcNow());
         problem = ReadExpiry(order!, now, out var expiresAt);
         if (problem is not null)
         {
@@ -202,14 +229,13 @@ internal static class EndpointRoutes
             return (new EndpointOrder(), null);
         }
 
+        if (ManifestReader.FormatOf(http.Request.ContentType) is not { } format)
+        {
+            return (null, RequestBody.Unsupported(http));
+        }
+
         var problems = new ProblemCollector();
-        return
-            ManifestReader.ReadRecord<EndpointOrder>(
-                bytes,
-                ManifestReader.FormatOf(http.Request.ContentType) ?? ManifestFormat.Guess,
-                problems
-            )
-                is { } order
+        return ManifestReader.ReadRecord<EndpointOrder>(bytes, format, problems) is { } order
             ? (order, null)
             : (
                 null,

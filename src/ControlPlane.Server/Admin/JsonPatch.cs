@@ -2,6 +2,7 @@ using System.Collections.Immutable;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Validation;
 
@@ -32,20 +33,25 @@ internal sealed class JsonPatch
     private sealed record Operation(string Name, string Path, string From, JsonNode? Value);
 
     /// <summary>Reads the operations.</summary>
-    /// <returns>The patch, or what is wrong with it.</returns>
-    public static (JsonPatch? Patch, string? Fault) Read(JsonNode? json)
+    /// <returns>The patch, or what is wrong with it, with the place in the patch.</returns>
+    public static (JsonPatch? Patch, Fault? Fault) Read(JsonNode? json)
     {
         if (json is not JsonArray items)
         {
-            return (
-                null,
+            return Wrong(
+                "",
+                "not-a-patch",
                 "A JSON patch is a list of operations, for example [{\"op\": \"add\", \"path\": \"/spec/connectTimeout\", \"value\": \"1s\"}]."
             );
         }
 
         if (items.Count > MaxOperations)
         {
-            return (null, $"A JSON patch has at most {MaxOperations} operations; this one has {items.Count}. Split it.");
+            return Wrong(
+                "",
+                "too-many-operations",
+                $"A JSON patch has at most {MaxOperations} operations; this one has {items.Count}. Split it."
+            );
         }
 
         var operations = ImmutableArray.CreateBuilder<Operation>(items.Count);
@@ -53,12 +59,16 @@ internal sealed class JsonPatch
         {
             if (items[i] is not JsonObject item)
             {
-                return (null, $"Operation {i} is no object. It has 'op' and 'path'.");
+                return Wrong($"/{i}", "wrong-type", $"Operation {i} is no object. It has 'op' and 'path'.");
             }
 
             if (TextOf(item, "op") is not { } name || !Names.Contains(name))
             {
-                return (null, $"Operation {i} has no 'op' that is known. Known are: {string.Join(", ", Names)}.");
+                return Wrong(
+                    $"/{i}/op",
+                    "unknown-operation",
+                    $"Operation {i} has no 'op' that is known. Known are: {string.Join(", ", Names)}."
+                );
             }
 
             var needsFrom = name is "move" or "copy";
@@ -66,8 +76,9 @@ internal sealed class JsonPatch
             {
                 if (TextOf(item, member) is not { } pointer || !IsPointer(pointer))
                 {
-                    return (
-                        null,
+                    return Wrong(
+                        $"/{i}/{member}",
+                        "invalid-pointer",
                         $"The '{member}' of operation {i} ({name}) is no JSON pointer (RFC 6901): it is empty, for the whole object, or begins with '/', for example /spec/connectTimeout."
                     );
                 }
@@ -75,13 +86,16 @@ internal sealed class JsonPatch
 
             if (name is "add" or "replace" or "test" && !item.ContainsKey("value"))
             {
-                return (null, $"Operation {i} ({name}) has no 'value'.");
+                return Wrong($"/{i}/value", "missing-field", $"Operation {i} ({name}) has no 'value'.");
             }
 
             operations.Add(new Operation(name, TextOf(item, "path")!, needsFrom ? TextOf(item, "from")! : "", item["value"]));
         }
 
         return (new JsonPatch(operations.MoveToImmutable()), null);
+
+        static (JsonPatch?, Fault?) Wrong(string pointer, string code, string message) =>
+            (null, new Fault(code, message, Pointer: pointer));
     }
 
     /// <summary>Does all operations, one after the other.</summary>
@@ -93,33 +107,45 @@ internal sealed class JsonPatch
         for (var i = 0; i < _operations.Length; i++)
         {
             var outcome = run.Do(_operations[i]);
-            if (outcome == Outcome.Done)
+            if (outcome != Outcome.Done)
             {
-                continue;
+                var fault = Explain(outcome, i);
+                ImmutableArray<Fault> faults = [fault];
+                // A precondition that does not hold (RFC 6902, 5).
+                return (
+                    null,
+                    outcome == Outcome.Differs ? Problems.Conflict(fault.Message, faults) : Problems.Invalid(fault.Message, faults)
+                );
             }
-
-            var which = $"Operation {i} ({_operations[i].Name} {Shorten(_operations[i].Path)})";
-            return (
-                null,
-                outcome switch
-                {
-                    // A precondition that does not hold (RFC 6902, 5). The value may be secret and is not told.
-                    Outcome.Differs => Problems.Conflict(
-                        $"The 'test' of operation {i} does not hold: the value at {Shorten(_operations[i].Path)} is another. Nothing was changed."
-                    ),
-                    Outcome.NoPlace => Problems.Invalid(
-                        $"{which} does not fit the object: there is no such place in it. What equals a default is left out of an object; 'add' sets it."
-                    ),
-                    Outcome.IntoItself => Problems.Invalid($"{which} would take the whole object away, or move a value into itself."),
-                    Outcome.TooDeep => Problems.Invalid($"{which} would nest the object deeper than {ReadLimits.Default.MaxDepth} levels."),
-                    _ => Problems.Invalid(
-                        $"{which} copies or compares more than a patch may in all, about {MaxWork / (1024 * 1024)} MB. Split the patch, or send the whole object with PUT."
-                    ),
-                }
-            );
         }
 
         return (run.Document, null);
+    }
+
+    private Fault Explain(Outcome outcome, int index)
+    {
+        var operation = _operations[index];
+        var place = Shorten(operation.Path);
+        var which = $"Operation {index} ({operation.Name} {place})";
+        var (code, message) = outcome switch
+        {
+            // The value may be secret and is not told.
+            Outcome.Differs => (
+                "test-failed",
+                $"The 'test' of operation {index} does not hold: the value at {place} is another. Nothing was changed."
+            ),
+            Outcome.NoPlace => (
+                "no-such-place",
+                $"{which} does not fit the object: there is no such place in it. What equals a default is left out of an object; 'add' sets it."
+            ),
+            Outcome.IntoItself => ("into-itself", $"{which} would take the whole object away, or move a value into itself."),
+            Outcome.TooDeep => ("too-deep", $"{which} would nest the object deeper than {ReadLimits.Default.MaxDepth} levels."),
+            _ => (
+                "too-costly",
+                $"{which} copies or compares more than a patch may in all, about {MaxWork / (1024 * 1024)} MB. Split the patch, or send the whole object with PUT."
+            ),
+        };
+        return new Fault(code, message, Pointer: place);
     }
 
     private static string Shorten(string pointer) => pointer.Length <= 100 ? pointer : pointer[..100] + "…";

@@ -27,20 +27,24 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         new()
         {
             Kind = resource.Key.Kind.ToString(),
-            Metadata = new ObjectMetadata
-            {
-                Name = resource.Key.Name,
-                Labels = NotEmpty(resource.Manifest.Metadata.Labels),
-                Annotations = NotEmpty(resource.Manifest.Metadata.Annotations),
-                Uid = resource.Uid,
-                Generation = resource.Generation,
-                ResourceVersion = Preconditions.Version(resource),
-                Revision = resource.Revision,
-                CreatedAt = resource.CreatedAt,
-                UpdatedAt = resource.UpdatedAt,
-                ManagedBy = resource.ManagedBy,
-            },
+            Metadata = MetadataOf(resource),
             Spec = SpecOf(resource.Manifest),
+        };
+
+    /// <summary>What people wrote of an object's metadata, and what the server added.</summary>
+    public static ObjectMetadata MetadataOf(StoredResource resource) =>
+        new()
+        {
+            Name = resource.Key.Name,
+            Labels = NotEmpty(resource.Manifest.Metadata.Labels),
+            Annotations = NotEmpty(resource.Manifest.Metadata.Annotations),
+            Uid = resource.Uid,
+            Generation = resource.Generation,
+            ResourceVersion = Preconditions.Version(resource),
+            Revision = resource.Revision,
+            CreatedAt = resource.CreatedAt,
+            UpdatedAt = resource.UpdatedAt,
+            ManagedBy = resource.ManagedBy,
         };
 
     /// <summary>An object that a dry run made: it has no state to name yet.</summary>

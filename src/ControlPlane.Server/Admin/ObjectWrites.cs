@@ -78,9 +78,9 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     )
     {
         var result = applied.Results[0];
-        var warnings = FaultsOf(applied.Warnings, [change], documents);
-        AddWarnings(http, warnings);
         var propagation = await WaitAsync(http, applied);
+        var warnings = WarningsOf(applied, propagation, [change], documents);
+        AddWarnings(http, warnings);
         var dryRun = Query.DryRun.Of(http);
         var view = (result.After ?? result.Before)! switch
         {
@@ -114,14 +114,14 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     )
     {
         var (applied, problem) = await RunAsync(http, changes, documents, reason);
-        if (problem is not null)
+        if (applied is null)
         {
-            return problem;
+            return problem!;
         }
 
-        var warnings = FaultsOf(applied!.Warnings, changes, documents);
-        AddWarnings(http, warnings);
         var propagation = await WaitAsync(http, applied);
+        var warnings = WarningsOf(applied, propagation, changes, documents);
+        AddWarnings(http, warnings);
         var dryRun = Query.DryRun.Of(http);
         return new ApiResult<ApplyResult>(
             new ApplyResult
@@ -216,6 +216,8 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
                     {
                         { Current: null } => $"{failed.Key} does not exist.",
                         { Expected: 0 } => $"{failed.Key} exists already.",
+                        { Expected: Preconditions.NoState } =>
+                            $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, and was expected in a state in which it is not. Apply your change to 'current' and send it with its version.",
                         _ =>
                             $"{failed.Key} is at resourceVersion {Preconditions.Version(failed.Current)}, not {failed.Expected}: somebody changed it. Apply your change to 'current' and send it with its version.",
                     },
@@ -230,6 +232,24 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
             default:
                 throw new InvalidOperationException($"A change ended in {outcome.GetType().Name}, which has no answer.");
         }
+    }
+
+    private static ImmutableArray<Fault> WarningsOf(
+        ChangeApplied applied,
+        Propagation? propagation,
+        IReadOnlyList<ObjectChange> changes,
+        ImmutableArray<ManifestDocument> documents
+    )
+    {
+        var warnings = FaultsOf(applied.Warnings, changes, documents);
+        return propagation is { Acked: 0, Nacked.IsEmpty: true, IsComplete: true }
+            ? warnings.Add(
+                new Fault(
+                    "no-proxy",
+                    "No proxy that is connected gets anything of this change, so that there was none to wait for. GET /api/v1/nodes lists the proxies."
+                )
+            )
+            : warnings;
     }
 
     private async Task<Propagation?> WaitAsync(HttpContext http, ChangeApplied applied)

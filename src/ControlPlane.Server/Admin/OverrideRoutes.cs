@@ -1,6 +1,8 @@
 using ControlPlane.Resources;
+using ControlPlane.Resources.Api;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Admin;
 
@@ -27,5 +29,14 @@ internal static class OverrideRoutes
             )
             .Describe("getOverride", "Reads the order about one endpoint.")
             .Answers(Kind);
+        group
+            .MapGet(
+                "/{upstream}/{id}/history",
+                (HttpContext http, string upstream, string id, IDesiredStateStore store) =>
+                    ResourceRoutes.HistoryAsync(http, ResourceKey.Sub(Kind, upstream, id), store)
+            )
+            .Takes(Query.Limit)
+            .Describe("getOverrideHistory", "The orders about one endpoint that are kept, newest first. They outlive the endpoint.")
+            .Answers<HistoryList>();
     }
 }

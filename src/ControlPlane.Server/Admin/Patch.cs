@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
+using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Server.Admin;
 
@@ -16,12 +17,6 @@ internal sealed class Patch
     public const string MergeType = "application/merge-patch+json";
     public const string OperationsType = "application/json-patch+json";
 
-    private static readonly JsonDocumentOptions DocumentOptions = new()
-    {
-        MaxDepth = ReadLimits.Default.MaxDepth,
-        AllowDuplicateProperties = false,
-    };
-
     private readonly JsonObject? _merge;
     private readonly JsonPatch? _operations;
 
@@ -30,41 +25,50 @@ internal sealed class Patch
     /// <summary>Reads the patch in a request's body.</summary>
     public static async Task<(Patch? Patch, ProblemResult? Problem)> ReadAsync(HttpContext http)
     {
-        var mediaType = (http.Request.ContentType ?? "").Split(';')[0].Trim().ToLowerInvariant();
-        if (mediaType is not (OperationsType or MergeType or "application/json" or ""))
+        var type = http.Request.ContentType ?? "";
+        var mediaType = type.Split(';')[0].Trim().ToLowerInvariant();
+        if (mediaType is not (OperationsType or MergeType or "application/json" or "") || ManifestReader.FormatOf(type) is null)
         {
-            return (null, Problems.MediaType($"A patch has the Content-Type {MergeType} (or application/json) or {OperationsType}."));
+            return (
+                null,
+                Problems.MediaType($"A patch has the Content-Type {MergeType} (or application/json) or {OperationsType}, and is UTF-8.")
+            );
         }
 
-        var body = await RequestBody.ReadBytesAsync(http);
-        try
+        var problems = new ProblemCollector();
+        var json = ManifestReader.ReadJson(await RequestBody.ReadBytesAsync(http), problems);
+        if (problems.HasErrors)
         {
-            var json = JsonNode.Parse(body.Span, documentOptions: DocumentOptions);
-            if (mediaType == OperationsType)
-            {
-                var (operations, fault) = JsonPatch.Read(json);
-                return fault is null ? (new Patch(null, operations), null) : (null, Problems.Syntax(fault));
-            }
+            return (
+                null,
+                Problems.Syntax("The patch is not valid JSON.", [.. problems.Problems.Select(p => RequestBody.ToFault(p, null))])
+            );
+        }
 
-            return json is JsonObject merge
-                ? (new Patch(merge, null), null)
-                : (
-                    null,
-                    Problems.Syntax(
-                        "A merge patch is an object that holds what changes, for example {\"spec\": {\"connectTimeout\": \"1s\"}}."
-                    )
-                );
-        }
-        catch (JsonException e)
+        if (mediaType == OperationsType)
         {
-            return (null, NotJson(e));
+            var (operations, fault) = JsonPatch.Read(json);
+            return fault is null ? (new Patch(null, operations), null) : (null, Problems.Syntax(fault.Message, [fault]));
         }
+
+        if (json is JsonObject merge)
+        {
+            return (new Patch(merge, null), null);
+        }
+
+        var notMerge = new Fault(
+            "not-a-patch",
+            "A merge patch is an object that holds what changes, for example {\"spec\": {\"connectTimeout\": \"1s\"}}."
+        );
+        return (null, Problems.Syntax(notMerge.Message, [notMerge]));
     }
 
     /// <summary>Applies the patch to an object.</summary>
     public (ManifestDocument? Document, ProblemResult? Problem) Apply(StoredResource resource)
     {
         var veiled = VeiledObject.Of(resource.Manifest);
+        // With the server's part: a patch may ask for a state, and change nothing of it.
+        veiled.Json["metadata"] = JsonSerializer.SerializeToNode(ObjectViews.MetadataOf(resource), ApiJson.Options);
         JsonNode? patched;
         if (_merge is not null)
         {
@@ -105,17 +109,4 @@ internal sealed class Patch
 
         return result;
     }
-
-    private static ProblemResult NotJson(JsonException e) =>
-        Problems.Syntax(
-            "The patch is not valid JSON.",
-            [
-                new Fault(
-                    "invalid-json",
-                    e.Message.Split(" Path:")[0].Split(" LineNumber:")[0],
-                    Line: e.LineNumber is { } line ? (int)line + 1 : null,
-                    Column: e.BytePositionInLine is { } column ? (int)column + 1 : null
-                ),
-            ]
-        );
 }

@@ -1,73 +1,81 @@
 using System.Globalization;
 using ControlPlane.Resources;
+using Microsoft.Net.Http.Headers;
 
 namespace ControlPlane.Server.Admin;
 
 /// <summary>Optimistic concurrency: the strong ETag of an object is the revision that wrote it (RFC 9110, 8.8.3 and 13.1).</summary>
 internal static class Preconditions
 {
+    /// <summary>The expected revision where an object was expected in a state that this server never gave.</summary>
+    public const long NoState = -1;
+
     /// <summary>The ETag of a state, with its quotes.</summary>
     public static string ETag(StoredResource resource) => $"\"{Version(resource)}\"";
 
     /// <summary>The resourceVersion of a state.</summary>
     public static string Version(StoredResource resource) => resource.Revision.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Reads what a request expects of the object's state.</summary>
+    /// <summary>Reads what a request expects of the object's state (RFC 9110, 13.1.1 and 13.1.2).</summary>
     /// <param name="http">The request, with If-Match and If-None-Match.</param>
     /// <param name="bodyVersion"><c>metadata.resourceVersion</c> of the body, if it has one.</param>
-    /// <param name="exists">Whether the object exists now.</param>
-    /// <param name="expected">The revision that the object must be at, 0 if it must not exist, null if any state will do.</param>
+    /// <param name="current">The object as it is now, if it exists.</param>
+    /// <param name="expected">
+    /// The revision that the object must be at, 0 if it must not exist, null if any state will do, <see cref="NoState"/> if none will.
+    /// </param>
     /// <returns>What is wrong with the request, or null.</returns>
-    public static ProblemResult? Read(HttpContext http, string? bodyVersion, bool exists, out long? expected)
+    public static ProblemResult? Read(HttpContext http, string? bodyVersion, StoredResource? current, out long? expected)
     {
-        expected = null;
-        var ifMatch = http.Request.Headers.IfMatch.ToString().Trim();
-        var ifNoneMatch = http.Request.Headers.IfNoneMatch.ToString().Trim();
-        if (ifMatch.Length > 0 && ifNoneMatch.Length > 0)
+        expected = bodyVersion is null ? null : RevisionOf(bodyVersion);
+        var ifMatch = http.Request.Headers.IfMatch;
+        var ifNoneMatch = http.Request.Headers.IfNoneMatch;
+        if (ifMatch.Count > 0 && ifNoneMatch.Count > 0)
         {
-            return Problems.Syntax("If-Match and If-None-Match exclude each other here. Send one.");
+            return Problems.Header("If-Match and If-None-Match exclude each other here. Send one.");
         }
 
-        if (ifNoneMatch.Length > 0)
+        if (ifNoneMatch.Count > 0)
         {
-            if (ifNoneMatch != "*")
-            {
-                return Problems.Syntax("If-None-Match is '*' here: create the object only if it does not exist.");
-            }
-
             expected = 0;
+            return ifNoneMatch.ToString().Trim() == "*"
+                ? null
+                : Problems.Header("If-None-Match is '*' in a write: create the object only if it does not exist.");
+        }
+
+        if (ifMatch.Count == 0)
+        {
             return null;
         }
 
-        if (ifMatch == "*")
+        if (!EntityTagHeaderValue.TryParseList(ifMatch, out var tags) || tags.Count == 0)
         {
-            return exists ? null : Problems.Precondition("The object does not exist, and 'If-Match: *' asks that it does.", null);
+            return Problems.Header(
+                "If-Match is '*', or ETags of states of the object, each with its quotes, such as \"42\" or \"41\", \"42\"."
+            );
         }
 
-        if (ifMatch.Length > 0)
+        // Of several states the object can be in only one now, which it must still be in when the change is made.
+        var holds = current is not null && tags.Any(t => t.Tag == "*" || (!t.IsWeak && t.Tag == ETag(current)));
+        if (!holds)
         {
-            if (!(ifMatch is ['"', .. var inner, '"'] && TryVersion(inner, out expected)))
-            {
-                return Problems.Syntax($"If-Match is the ETag of one state of the object, such as \"42\" with its quotes, or '*'.");
-            }
-
-            if (bodyVersion is not null && (!TryVersion(bodyVersion, out var inBody) || inBody != expected))
-            {
-                return Problems.Syntax("If-Match and metadata.resourceVersion of the body differ. Send one, or both alike.");
-            }
-
-            return null;
+            expected = tags is [{ IsWeak: false }] ? RevisionOf(tags[0].Tag.Value!.Trim('"')) : NoState;
+        }
+        else if (tags[0].Tag != "*")
+        {
+            expected ??= current!.Revision;
         }
 
-        return bodyVersion is null || TryVersion(bodyVersion, out expected)
-            ? null
-            : Problems.Syntax("metadata.resourceVersion is not one that this server gave. Leave it out, or send it as it was read.");
+        return null;
     }
 
-    private static bool TryVersion(string text, out long? version)
-    {
-        var read = long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0;
-        version = read ? number : null;
-        return read;
-    }
+    /// <summary>Whether a reader has the state already that an answer would show (RFC 9110, 13.1.2).</summary>
+    public static bool IsNotModified(HttpContext http) =>
+        (HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method))
+        && http.Response.Headers.ETag.ToString() is { Length: > 0 } tag
+        && EntityTagHeaderValue.TryParseList(http.Request.Headers.IfNoneMatch, out var known)
+        && known.Any(k => k.Tag == "*" || k.Tag == tag);
+
+    /// <summary>The revision that a resourceVersion names; <see cref="NoState"/> for one of another server, which means nothing here.</summary>
+    public static long RevisionOf(string version) =>
+        long.TryParse(version, NumberStyles.None, CultureInfo.InvariantCulture, out var revision) && revision > 0 ? revision : NoState;
 }

@@ -55,7 +55,7 @@ internal sealed partial class ProblemResponses(RequestDelegate next, ILogger<Pro
                 LogUnavailable(http.Request.Method, http.Request.Path, unavailable.Message);
                 return Problems.StoreUnavailable(
                     unavailable.Message,
-                    !HttpMethods.IsGet(http.Request.Method),
+                    !HttpMethods.IsGet(http.Request.Method) && !HttpMethods.IsHead(http.Request.Method),
                     unavailable.IsOutcomeUnknown
                 );
             default:
@@ -70,7 +70,7 @@ internal sealed partial class ProblemResponses(RequestDelegate next, ILogger<Pro
         return http.Response.StatusCode switch
         {
             404 => Problems.NotFound($"There is nothing at {Shorten(path)}.{NearestCollection(path)} /docs lists what there is."),
-            405 => Problems.MethodNotAllowed($"{http.Request.Method} is not known at {Shorten(path)}; {http.Response.Headers.Allow} are."),
+            405 => Problems.MethodNotAllowed($"{http.Request.Method} is not known at {Shorten(path)}. Known there: {Allow(http)}."),
             408 or 504 => Problems.Timeout("The request took longer than the server waits."),
             413 => Problems.BodyTooLarge(),
             415 => RequestBody.Unsupported(http),
@@ -78,8 +78,21 @@ internal sealed partial class ProblemResponses(RequestDelegate next, ILogger<Pro
         };
     }
 
+    /// <summary>Completes the header of that name: where GET is, HEAD is, too.</summary>
+    private static string Allow(HttpContext http)
+    {
+        var methods = http
+            .Response.Headers.Allow.ToString()
+            .Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+        var allowed = string.Join(", ", methods.Contains(HttpMethods.Get) ? methods.Append(HttpMethods.Head) : methods);
+        http.Response.Headers.Allow = allowed;
+        return allowed;
+    }
+
     private static string NearestCollection(string path) =>
-        path.Split('/') is ["", "api", "v1", var word, ..] ? Suggestion.For(word, AdminApi.Collections) : "";
+        path.Split('/') is ["", "api", "v1", var word, ..] && !AdminApi.Collections.Contains(word)
+            ? Suggestion.For(word, AdminApi.Collections)
+            : "";
 
     private static string Shorten(string path) => path.Length <= 200 ? path : path[..200] + "…";
 

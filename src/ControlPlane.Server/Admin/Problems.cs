@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Diagnostics;
 using ControlPlane.Resources.Api;
+using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Server.Admin;
 
@@ -9,6 +10,8 @@ internal static class Problems
 {
     public static ProblemResult Syntax(string detail, ImmutableArray<Fault>? errors = null) =>
         Of(400, "syntax", "The body cannot be read", detail, errors);
+
+    public static ProblemResult Header(string detail) => Of(400, "header", "A header of the request is wrong", detail);
 
     public static ProblemResult Parameter(ImmutableArray<Fault> errors) =>
         Of(400, "parameter", "A parameter is wrong", string.Join(" ", errors.Select(e => e.Message)), errors);
@@ -84,7 +87,7 @@ internal static class Problems
         return Of(
             503,
             "store-unavailable",
-            "The database does not answer",
+            "The database does not answer, or takes no writes",
             $"{reason.TrimEnd('.')}. {consequence} Proxies are served, and the current state is read, from memory meanwhile.",
             retryAfter: 5
         );
@@ -114,10 +117,23 @@ internal static class Problems
             Title = title,
             Status = status,
             Detail = detail,
-            Errors = errors is { IsDefaultOrEmpty: false } ? errors : null,
+            Errors = errors is { IsDefaultOrEmpty: false } ? Bounded(errors.Value) : null,
         };
         return new ProblemResult(more is null ? problem : more(problem), retryAfter);
     }
+
+    /// <summary>Faults of many objects, each of which has few.</summary>
+    private static ImmutableArray<Fault> Bounded(ImmutableArray<Fault> faults) =>
+        faults.Length <= ProblemCollector.MaxOfSeverity + 1
+            ? faults
+            :
+            [
+                .. faults.Take(ProblemCollector.MaxOfSeverity),
+                new Fault(
+                    ProblemCollector.More,
+                    $"There are at least {faults.Length - ProblemCollector.MaxOfSeverity} more faults. Mend these first."
+                ),
+            ];
 }
 
 /// <summary>Answers with a problem. Always JSON, as RFC 9457 has it, whatever was asked for.</summary>

@@ -192,9 +192,10 @@ internal static class RequestBody
 
     /// <summary>How many faults there are, as a sentence.</summary>
     public static string Count(int faults) =>
-        faults == 1
-            ? "There is one fault; 'errors' says where and how to mend it."
-            : $"There are {faults} faults; 'errors' says where and how to mend them.";
+        faults == 1 ? "There is one fault; 'errors' says where and how to mend it."
+        : faults > ProblemCollector.MaxOfSeverity
+            ? $"There are more than {ProblemCollector.MaxOfSeverity} faults; 'errors' says of the first where and how to mend them."
+        : $"There are {faults} faults; 'errors' says where and how to mend them.";
 
     private static ImmutableArray<Fault> Faults(IEnumerable<ValidationProblem> problems, string? owner, bool hasText) =>
         [.. problems.Select(p => ToFault(hasText ? p : p with { Line = 0, Column = 0 }, owner))];

@@ -1,3 +1,5 @@
+using ControlPlane.Core.Compilation;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Server.Publishing;
@@ -35,7 +37,7 @@ internal static class ResourceRoutes
                 (HttpContext http, string name, IDesiredStateStore store) => HistoryAsync(http, new ResourceKey(kind, name), store)
             )
             .Takes(Query.Limit)
-            .Describe($"get{kind}History", $"All kept states of one {kind}, newest first.")
+            .Describe($"get{kind}History", $"All kept states of one {kind}, newest first. They outlive it.")
             .Answers<HistoryList>()
             .RequireAuthorization(Access.Read);
         group
@@ -67,7 +69,8 @@ internal static class ResourceRoutes
         group
             .MapDelete(
                 "/{name}",
-                (HttpContext http, string name, ObjectWrites writes) => DeleteAsync(http, new ResourceKey(kind, name), writes)
+                (HttpContext http, string name, ObjectWrites writes, CurrentState current) =>
+                    DeleteAsync(http, new ResourceKey(kind, name), writes, current)
             )
             .Takes(Query.OfWrites)
             .Describe($"delete{kind}", $"Deletes one {kind} that nothing refers to, and answers with what it was.")
@@ -94,7 +97,7 @@ internal static class ResourceRoutes
             return problem;
         }
 
-        problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key) is not null, out var expected);
+        problem = Preconditions.Read(http, document!.ResourceVersion, current.Desired.Find(key), out var expected);
         return problem ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected ?? document.RestoredFrom), document);
     }
 
@@ -115,20 +118,22 @@ internal static class ResourceRoutes
                     return (null, Problems.NotFound($"{key} does not exist. PUT creates it."));
                 }
 
-                var refused = Preconditions.Read(http, null, exists: true, out var expected);
+                var (document, refused) = patch!.Apply(resource);
                 if (refused is not null)
                 {
                     return (null, refused);
                 }
 
-                (var document, refused) = patch!.Apply(resource);
-                return refused is null ? (RequestBody.ChangeOf(document!, key, expected), null) : (null, refused);
+                // A patch that says nothing of the version leaves the one that it was made from.
+                var version = document!.ResourceVersion == Preconditions.Version(resource) ? null : document.ResourceVersion;
+                refused = Preconditions.Read(http, version, resource, out var expected);
+                return refused is null ? (RequestBody.ChangeOf(document, key, expected), null) : (null, refused);
             }
         );
     }
 
-    public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes) =>
-        Preconditions.Read(http, null, exists: true, out var expected)
+    public static async Task<IResult> DeleteAsync(HttpContext http, ResourceKey key, ObjectWrites writes, CurrentState current) =>
+        Preconditions.Read(http, null, current.Desired.Find(key), out var expected)
         ?? await writes.RunOneAsync(http, new ObjectChange(key, null, expected));
 
     public static async Task<IResult> HistoryAsync(HttpContext http, ResourceKey key, IDesiredStateStore store)
@@ -146,19 +151,23 @@ internal static class ResourceRoutes
             );
     }
 
-    private static IResult Xds(ResourceKey key, CurrentState current)
+    private static IResult Xds(ResourceKey key, CurrentState current) =>
+        current.Desired.Find(key) is null ? Problems.NotFound($"{key} does not exist.") : XdsOf(key, current);
+
+    /// <summary>The messages that an object became. An endpoint, or an order about it, became a part of its upstream's assignment.</summary>
+    public static IResult XdsOf(ResourceKey key, CurrentState current)
     {
         var (desired, compiled) = current.Pair;
-        if (desired.Find(key) is null)
-        {
-            return Problems.NotFound($"{key} does not exist.");
-        }
-
-        var resources = compiled.Find(key)?.Resources ?? [];
+        var isPart = DesiredState.IsSubResource(key.Kind);
+        var resources = compiled.Find(isPart ? new ResourceKey(ResourceKind.Upstream, key.Parent) : key)?.Resources ?? [];
         return new ApiResult<XdsView>(
             new XdsView(
                 desired.Revision,
-                [.. resources.Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, ObjectViews.MessageOf(r)))]
+                [
+                    .. resources
+                        .Where(r => !isPart || r.Type == ResourceType.Endpoints)
+                        .Select(r => new XdsResource(r.Type.ShortName, r.Type.TypeUrl, r.Name, r.Version, ObjectViews.MessageOf(r))),
+                ]
             )
         );
     }

@@ -13,13 +13,16 @@ namespace ControlPlane.Server.Admin;
 /// <summary>The history: every write with its author and reason, what two revisions differ in, and the way back.</summary>
 internal static class RevisionRoutes
 {
+    /// <summary>Most objects of one revision that the list names.</summary>
+    private const int MaxObjects = 20;
+
     public static void Map(RouteGroupBuilder api)
     {
         var group = api.MapGroup("/revisions").WithTags("Revisions");
         group
             .MapGet("/", ListAsync)
             .Takes(Query.Limit, Query.Continue)
-            .Describe("listRevisions", "Lists the kept revisions, newest first.")
+            .Describe("listRevisions", "Lists the kept revisions, newest first, each with the objects that it changed.")
             .Answers<RevisionList>()
             .RequireAuthorization(Access.Read);
         group
@@ -50,6 +53,21 @@ internal static class RevisionRoutes
             Notes = NotEmpty(info.Notes),
         };
 
+    private static RevisionView ViewOf(RevisionInfo info, ChangedObjects? changed) =>
+        ViewOf(info) with
+        {
+            ObjectCount = changed?.Count,
+            Objects = changed
+                ?.First.Select(o => new ChangedObjectView(
+                    o.Key.Kind.ToString(),
+                    o.Key.Name,
+                    !o.Existed ? "created"
+                        : !o.Exists ? "deleted"
+                        : "updated"
+                ))
+                .ToImmutableArray(),
+        };
+
     private static async Task<IResult> ListAsync(HttpContext http, IDesiredStateStore store)
     {
         var before = 0L;
@@ -65,7 +83,16 @@ internal static class RevisionRoutes
 
         var limit = Query.Limit.Of(http);
         var revisions = await store.ListRevisionsAsync(before, limit + 1, http.RequestAborted);
-        var page = revisions.Take(limit).Select(ViewOf).ToImmutableArray();
+        IReadOnlyDictionary<long, ChangedObjects> changed =
+            revisions.Count == 0
+                ? ImmutableDictionary<long, ChangedObjects>.Empty
+                : await store.SummarizeRevisionsAsync(
+                    revisions[Math.Min(revisions.Count, limit) - 1].Revision,
+                    revisions[0].Revision,
+                    MaxObjects,
+                    http.RequestAborted
+                );
+        var page = revisions.Take(limit).Select(r => ViewOf(r, changed.GetValueOrDefault(r.Revision))).ToImmutableArray();
         return new ApiResult<RevisionList>(
             new RevisionList(page, revisions.Count > limit ? new PageToken(page[^1].Revision, "revisions", "").Encode() : null)
         );

@@ -26,11 +26,25 @@ internal sealed class ServerSentEvents(HttpContext http, TimeProvider time)
 
         return long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out var id)
             ? (id, null)
-            : (null, Problems.Syntax($"Last-Event-ID is the id of an event of this stream, {what}."));
+            : (null, Problems.Header($"Last-Event-ID is the id of an event of this stream, {what}."));
     }
 
     /// <summary>Begins the answer.</summary>
-    public Task BeginAsync(CancellationToken cancellationToken)
+    public Task BeginAsync(CancellationToken cancellationToken) => BeginAsync(http, cancellationToken);
+
+    /// <summary>Answers HEAD, which asks for no events.</summary>
+    public static async ValueTask<object?> AnswerHeadAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next)
+    {
+        if (!HttpMethods.IsHead(context.HttpContext.Request.Method))
+        {
+            return await next(context);
+        }
+
+        await BeginAsync(context.HttpContext, context.HttpContext.RequestAborted);
+        return Results.Empty;
+    }
+
+    private static Task BeginAsync(HttpContext http, CancellationToken cancellationToken)
     {
         http.Response.ContentType = "text/event-stream";
         http.Response.Headers.CacheControl = "no-store";

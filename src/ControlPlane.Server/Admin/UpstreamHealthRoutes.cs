@@ -56,6 +56,7 @@ internal sealed class UpstreamHealthRoutes(
                 "Server-sent events 'transition', as they happen. The id is the transition's; Last-Event-ID, or 'since', resumes after one, as far back as history is kept."
             )
             .Produces<HealthTransitionView>(contentType: "text/event-stream")
+            .AddEndpointFilter(ServerSentEvents.AnswerHeadAsync)
             .DisableRequestTimeout()
             .RequireAuthorization(Access.Read);
     }

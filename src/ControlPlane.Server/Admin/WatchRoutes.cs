@@ -35,6 +35,7 @@ internal sealed class WatchRoutes(
                 "Server-sent events 'written', 'deleted' and, every 30 s, 'bookmark'. The id is the revision; Last-Event-ID, or 'since', resumes after one. 410 if that is no longer kept: list again."
             )
             .Produces<WatchEvent>(contentType: "text/event-stream")
+            .AddEndpointFilter(ServerSentEvents.AnswerHeadAsync)
             .DisableRequestTimeout()
             .RequireAuthorization(Access.Read);
 

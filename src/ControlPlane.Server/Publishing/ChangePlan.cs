@@ -8,6 +8,7 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
+using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -238,8 +239,8 @@ internal sealed class ChangePlan
                 Uid = before?.Uid ?? Guid.CreateVersion7(_inputs.Now),
                 Generation = (before?.Generation ?? 0) + (specChanged ? 1 : 0),
                 Revision = revision,
-                CreatedAt = before?.CreatedAt ?? _inputs.Now,
-                UpdatedAt = _inputs.Now,
+                CreatedAt = before?.CreatedAt ?? WriteBatch.ToMicrosecond(_inputs.Now),
+                UpdatedAt = WriteBatch.ToMicrosecond(_inputs.Now),
                 ManagedBy = "rest/" + _request.Author,
             };
             written.Add((after, json));

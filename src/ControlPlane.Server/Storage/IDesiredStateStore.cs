@@ -46,6 +46,18 @@ public interface IDesiredStateStore : IAsyncDisposable
     /// <summary>Revisions, newest first, below <paramref name="before"/> (0: from the newest).</summary>
     Task<IReadOnlyList<RevisionInfo>> ListRevisionsAsync(long before, int limit, CancellationToken cancellationToken);
 
+    /// <summary>What revisions changed, in short: of each the first objects by kind and name. A revision that is not kept is absent.</summary>
+    /// <param name="first">The oldest of the revisions.</param>
+    /// <param name="last">The newest.</param>
+    /// <param name="limit">Most objects of one revision.</param>
+    /// <param name="cancellationToken">Ends the reading.</param>
+    Task<IReadOnlyDictionary<long, ChangedObjects>> SummarizeRevisionsAsync(
+        long first,
+        long last,
+        int limit,
+        CancellationToken cancellationToken
+    );
+
     /// <summary>One revision with what it changed; null if it does not exist or was pruned.</summary>
     Task<RevisionDetail?> GetRevisionAsync(long revision, CancellationToken cancellationToken);
 
@@ -170,6 +182,17 @@ public sealed record WriteBatch(
 
 /// <summary>A revision without its content.</summary>
 public sealed record RevisionInfo(long Revision, string Author, string Reason, DateTimeOffset At, string TraceId, string Notes);
+
+/// <summary>The objects that a revision changed, in short.</summary>
+/// <param name="Count">How many there are.</param>
+/// <param name="First">The first of them, by kind and name.</param>
+public sealed record ChangedObjects(int Count, IReadOnlyList<ChangedObject> First);
+
+/// <summary>An object that a revision changed.</summary>
+/// <param name="Key">The object.</param>
+/// <param name="Existed">Whether it was there before.</param>
+/// <param name="Exists">Whether it was there after.</param>
+public sealed record ChangedObject(ResourceKey Key, bool Existed, bool Exists);
 
 /// <summary>A revision with each object that it changed, before and after (null: did not exist, or was deleted).</summary>
 public sealed record RevisionDetail(RevisionInfo Info, IReadOnlyList<RevisionChange> Changes);

@@ -137,6 +137,47 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
         );
 
     /// <inheritdoc/>
+    public async Task<IReadOnlyDictionary<long, ChangedObjects>> SummarizeRevisionsAsync(
+        long first,
+        long last,
+        int limit,
+        CancellationToken cancellationToken
+    )
+    {
+        var counts = new Dictionary<long, int>();
+        var changed = await QueryAsync(
+            """
+            SELECT g.revision, g.kind, g.name, g.existed, g.present, g.count FROM (
+                SELECT c.revision, c.kind, c.name, MAX(c.ended) AS existed, MAX(c.began) AS present,
+                    ROW_NUMBER() OVER (PARTITION BY c.revision ORDER BY c.kind, c.name) AS place,
+                    COUNT(*) OVER (PARTITION BY c.revision) AS count
+                FROM (
+                    SELECT s.revision, s.kind, s.name, 0 AS ended, 1 AS began FROM documents s WHERE s.revision BETWEEN @first AND @last
+                    UNION ALL
+                    SELECT s.revision, s.kind, s.name, 0, 1 FROM history s WHERE s.revision BETWEEN @first AND @last
+                    UNION ALL
+                    SELECT s.until, s.kind, s.name, 1, 0 FROM history s WHERE s.until BETWEEN @first AND @last
+                ) c
+                GROUP BY c.revision, c.kind, c.name
+            ) g JOIN head h ON g.revision >= h.oldest
+            WHERE g.place <= @limit ORDER BY g.revision, g.place
+            """,
+            [("first", first), ("last", last), ("limit", limit)],
+            row =>
+            {
+                var revision = row.GetInt64(0);
+                counts[revision] = (int)row.GetInt64(5);
+                var key = new ResourceKey(Enum.Parse<ResourceKind>(row.GetString(1)), row.GetString(2));
+                return new SummaryRow(revision, new ChangedObject(key, row.GetInt32(3) != 0, row.GetInt32(4) != 0));
+            },
+            cancellationToken
+        );
+        return changed
+            .GroupBy(c => c.Revision)
+            .ToDictionary(g => g.Key, g => new ChangedObjects(counts[g.Key], [.. g.Select(c => c.Object)]));
+    }
+
+    /// <inheritdoc/>
     public async Task<RevisionDetail?> GetRevisionAsync(long revision, CancellationToken cancellationToken)
     {
         RevisionInfo? info = null;
@@ -523,6 +564,8 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
             row.GetString(at + 4),
             row.GetString(at + 5)
         );
+
+    private sealed record SummaryRow(long Revision, ChangedObject Object);
 
     private sealed record Horizon(long Oldest, long NewOldest);
 

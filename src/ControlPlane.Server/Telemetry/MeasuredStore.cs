@@ -64,6 +64,14 @@ internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metri
         Measure("list_revisions", () => inner.ListRevisionsAsync(before, limit, cancellationToken));
 
     /// <inheritdoc/>
+    public Task<IReadOnlyDictionary<long, ChangedObjects>> SummarizeRevisionsAsync(
+        long first,
+        long last,
+        int limit,
+        CancellationToken cancellationToken
+    ) => Measure("summarize_revisions", () => inner.SummarizeRevisionsAsync(first, last, limit, cancellationToken));
+
+    /// <inheritdoc/>
     public Task<RevisionDetail?> GetRevisionAsync(long revision, CancellationToken cancellationToken) =>
         Measure("get_revision", () => inner.GetRevisionAsync(revision, cancellationToken));
 

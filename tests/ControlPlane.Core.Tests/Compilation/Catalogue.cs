@@ -912,7 +912,6 @@ public static class Catalogue
                 null,
                 envoy: EnvoySays.Yes
             ),
-            Table("CORS as the filter has it", PerFilter($"{HttpFilter}.cors.v3.Cors"), "per-route-config", $"{At}/typedPerFilterConfig/f"),
             Table("CORS of a route", PerFilter($"{HttpFilter}.cors.v3.CorsPolicy"), null, envoy: EnvoySays.Yes),
             Table(
                 "fault injection, the same for filter and route",

@@ -246,12 +246,75 @@ public sealed class ManifestReaderTests
     [InlineData("application/json", ManifestFormat.Json)]
     [InlineData("application/merge-patch+json; charset=utf-8", ManifestFormat.Json)]
     [InlineData("Application/YAML", ManifestFormat.Yaml)]
+    [InlineData("application/json; charset=\"UTF-8\"", ManifestFormat.Json)]
+    [InlineData("application/yaml;charset=us-ascii", ManifestFormat.Yaml)]
     [InlineData(null, ManifestFormat.Guess)]
     public void The_content_type_names_the_format(string? contentType, ManifestFormat format) =>
         Assert.Equal(format, ManifestReader.FormatOf(contentType));
 
+    [Theory]
+    [InlineData("image/png")]
+    [InlineData("text/plain")]
+    [InlineData("application/octet-stream")]
+    [InlineData("application/x-www-form-urlencoded")]
+    [InlineData("application/json; charset=utf-16")]
+    public void A_content_type_of_something_else_is_refused(string contentType) => Assert.Null(ManifestReader.FormatOf(contentType));
+
     [Fact]
-    public void A_content_type_of_something_else_is_refused() => Assert.Null(ManifestReader.FormatOf("image/png"));
+    public void Of_many_faults_the_first_are_told_and_the_others_counted()
+    {
+        var body = "{" + string.Join(",", Enumerable.Range(0, 5000).Select(i => $"\"k{i}\": 1")) + "}";
+
+        var problems = Assert
+            .Single(
+                ManifestReader.Read(Encoding.UTF8.GetBytes($$"""{"spec": {{body}}}"""), expected: new(ResourceKind.Upstream, "a")).Documents
+            )
+            .Problems;
+
+        Assert.Equal(ProblemCollector.MaxOfSeverity + 1, problems.Count);
+        Assert.All(problems.Take(ProblemCollector.MaxOfSeverity), p => Assert.Equal("unknown-field", p.Code));
+        Assert.Equal(ProblemCollector.More, problems[^1].Code);
+        Assert.Contains(" 4901 more", problems[^1].Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Keys_that_stand_twice_are_told_up_to_a_number_and_the_others_counted()
+    {
+        var body = "{" + string.Join(",", Enumerable.Repeat("\"a\": 1", 5000)) + "}";
+
+        var problems = ManifestReader.Read(Encoding.UTF8.GetBytes(body)).Problems;
+
+        Assert.Equal(ProblemCollector.MaxOfSeverity + 1, problems.Count);
+        Assert.Contains(" 4899 more", problems[^1].Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Objects_behind_many_faulty_ones_are_not_looked_at_and_that_is_said()
+    {
+        var input = ManifestReader.Read(Encoding.UTF8.GetBytes("[" + string.Join(",", Enumerable.Repeat("1", 5000)) + "]"));
+
+        Assert.True(input.HasErrors);
+        Assert.Equal(ProblemCollector.MaxOfSeverity + 1, input.Documents.Count);
+        var last = Assert.Single(input.Documents[^1].Problems);
+        Assert.Equal(ProblemCollector.More, last.Code);
+        Assert.Contains("4900 objects", last.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void No_number_of_warnings_hides_a_fault()
+    {
+        var problems = new ProblemCollector();
+        for (var i = 0; i < 1000; i++)
+        {
+            problems.Warning("/spec", "odd", "This is odd.");
+        }
+
+        problems.Error("/spec", "wrong", "This is wrong.");
+
+        Assert.True(problems.HasErrors);
+        Assert.Contains(problems.Problems, p => p.Code == "wrong");
+        Assert.Equal(ProblemCollector.MaxOfSeverity + 2, problems.Problems.Count);
+    }
 
     [Theory]
     [InlineData("cart", true)]

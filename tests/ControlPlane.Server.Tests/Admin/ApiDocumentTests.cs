@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using ControlPlane.Server.Admin;
 
 namespace ControlPlane.Server.Tests.Admin;
@@ -70,6 +71,49 @@ public sealed class ApiDocumentTests(AdminFixture api) : IClassFixture<AdminFixt
         Assert.All(references, r => Assert.Contains(r, schemas));
         Assert.Equal(operations.Count, operations.Distinct().Count());
         Assert.DoesNotContain(document["paths"]!.AsObject(), p => p.Key.StartsWith("/v3/", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task Waits_conditions_and_tokens_are_in_the_document()
+    {
+        var document = (await api.GetAsync("/openapi/v1.json")).Json;
+        JsonNode Operation(string path, string method) => document["paths"]![path]![method]!;
+        string[] Headers(string path, string method) =>
+            [
+                .. Operation(path, method)["parameters"]!
+                    .AsArray()
+                    .Where(p => (string?)p!["in"] == "header")
+                    .Select(p => (string)p!["name"]!)
+                    .Order(StringComparer.Ordinal),
+            ];
+
+        foreach (
+            var (path, method) in ((string, string)[])
+                [
+                    ("/api/v1/upstreams/{name}", "put"),
+                    ("/api/v1/upstreams/{name}", "patch"),
+                    ("/api/v1/upstreams/{name}", "delete"),
+                    ("/api/v1/upstreams/{name}/endpoints", "post"),
+                    ("/api/v1/apply", "post"),
+                    ("/api/v1/revisions/{revision}:rollback", "post"),
+                ]
+        )
+        {
+            var responses = Operation(path, method)["responses"]!;
+            Assert.Equal(responses["200"]!["content"]!.ToJsonString(), responses["202"]!["content"]!.ToJsonString());
+        }
+
+        Assert.Equal(["If-Match", "If-None-Match"], Headers("/api/v1/upstreams/{name}", "put"));
+        Assert.Equal(["If-Match"], Headers("/api/v1/upstreams/{name}", "patch"));
+        Assert.Equal(["If-Match"], Headers("/api/v1/upstreams/{name}", "delete"));
+        Assert.Equal(["If-None-Match"], Headers("/api/v1/upstreams/{name}", "get"));
+        Assert.NotNull(Operation("/api/v1/upstreams/{name}", "get")["responses"]!["304"]);
+        Assert.NotNull(Operation("/api/v1/upstreams/{name}", "put")["responses"]!["201"]!["headers"]!["ETag"]);
+
+        var scheme = Assert.Single(document["components"]!["securitySchemes"]!.AsObject());
+        Assert.Equal(("http", "bearer"), ((string?)scheme.Value!["type"], (string?)scheme.Value["scheme"]));
+        Assert.Equal($$"""[{"{{scheme.Key}}":[]}]""", Operation("/api/v1/apply", "post")["security"]!.ToJsonString());
+        Assert.Null(Operation("/livez", "get")["security"]);
     }
 
     private static void Collect(JsonElement element, List<string> references, List<string> operations)

@@ -242,6 +242,13 @@ public sealed class ChangesTests : IAsyncLifetime
         Assert.Equal([3L, 2L, 1L], page.Items.Concat(rest.Items).Select(r => r.Revision));
         Assert.Null(rest.Continue);
 
+        var listed = (await _api.Client.RevisionsAsync()).Items;
+        Assert.All(listed, r => Assert.Equal(r.ObjectCount, r.Objects!.Value.Length));
+        Assert.All(
+            listed,
+            r => Assert.Contains(r.Objects!.Value[0].Action, (string[])["created", "updated", "deleted"], StringComparer.Ordinal)
+        );
+        Assert.Equal("created", listed[^1].Objects!.Value[0].Action);
         var compared = (await _api.GetAsync("/api/v1/revisions/1..3")).Json["objects"]!.AsArray();
         Assert.Equal(["updated cart", "created extra"], compared.Select(o => $"{o!["action"]} {o["name"]}"));
         Assert.Equal("/spec/connectTimeout", (string?)compared[0]!["changes"]![0]!["pointer"]);

@@ -30,6 +30,39 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
     }
 
     [Fact]
+    public async Task Endpoints_and_orders_have_a_history_that_outlives_them()
+    {
+        await api.PutAsync("/api/v1/upstreams/past", Bodies.Registering);
+        await api.PutAsync("/api/v1/upstreams/past/endpoints/a", Bodies.Endpoint("10.0.0.1"));
+        await api.PutAsync("/api/v1/upstreams/past/endpoints/b", Bodies.Endpoint("10.0.0.3"));
+        await api.PutAsync("/api/v1/upstreams/past/endpoints/a", Bodies.Endpoint("10.0.0.2"));
+        await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/past/endpoints/a:drain", """{"reason": "update"}""");
+        await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/past/endpoints/a");
+
+        var endpoint = (await api.Client.HistoryAsync(ResourceKey.Sub(ResourceKind.Endpoint, "past", "a"))).Items;
+        Assert.Equal([null, "10.0.0.2", "10.0.0.1"], endpoint.Select(i => (string?)i.Object?.Spec["address"]));
+        var order = (await api.Client.HistoryAsync(ResourceKey.Sub(ResourceKind.Override, "past", "a"))).Items;
+        Assert.Equal([null, "update"], order.Select(i => (string?)i.Object?.Spec["reason"]));
+        (await api.GetAsync("/api/v1/upstreams/past/endpoints/none/history")).Is(404, "not-found");
+        (await api.GetAsync("/api/v1/overrides/past/none/history")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task The_xds_of_an_endpoint_is_its_upstreams_assignment()
+    {
+        await api.PutAsync("/api/v1/upstreams/assigned", Bodies.Registering);
+        await api.PutAsync("/api/v1/upstreams/assigned/endpoints/a", Bodies.Endpoint("10.0.0.7"));
+
+        var resource = Assert.Single((await api.Client.XdsAsync(ResourceKey.Sub(ResourceKind.Endpoint, "assigned", "a"))).Resources);
+        Assert.Equal(("EDS", "assigned"), (resource.Type, resource.Name));
+        Assert.Contains("10.0.0.7", resource.Message.ToJsonString(), StringComparison.Ordinal);
+
+        await api.PutAsync("/api/v1/upstreams/standing", Bodies.Upstream());
+        Assert.Single((await api.Client.XdsAsync(ResourceKey.Sub(ResourceKind.Endpoint, "standing", "10.0.0.1:8080"))).Resources);
+        (await api.GetAsync("/api/v1/upstreams/standing/endpoints/none/xds")).Is(404, "not-found");
+    }
+
+    [Fact]
     public async Task One_address_twice_is_a_conflict_that_names_the_other()
     {
         await api.PutAsync("/api/v1/upstreams/twice", Bodies.Registering);

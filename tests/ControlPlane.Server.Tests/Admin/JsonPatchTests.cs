@@ -143,6 +143,10 @@ public sealed class JsonPatchTests(AdminFixture api) : IClassFixture<AdminFixtur
         var answer = await PatchAsync(path, $$"""[{"op": "add", "path": "/spec/connectTimeout", "value": "9s"}, {{operation}}]""");
         Assert.Equal(status, answer.Problem.Status);
         Assert.Contains("peration 1", answer.Problem.Detail, StringComparison.Ordinal);
+        var fault = Assert.Single(answer.Problem.Errors!.Value);
+        Assert.Equal(answer.Problem.Detail, fault.Message);
+        Assert.NotEmpty(fault.Code);
+        Assert.NotNull(fault.Pointer);
         Assert.Null((await api.GetAsync(path)).Json["spec"]!["connectTimeout"]);
     }
 

@@ -97,11 +97,116 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
 
     [Theory]
     [InlineData("If-Match", "42")]
-    [InlineData("If-Match", "W/\"42\"")]
-    [InlineData("If-Match", "\"x\"")]
     [InlineData("If-None-Match", "\"42\"")]
     public async Task A_condition_that_cannot_be_meant_is_refused(string header, string value) =>
-        (await api.PutAsync("/api/v1/upstreams/odd", Bodies.Upstream(), (header, value))).Is(400, "syntax");
+        (await api.PutAsync("/api/v1/upstreams/odd", Bodies.Upstream(), (header, value))).Is(400, "header");
+
+    [Theory]
+    [InlineData("W/\"CURRENT\"")]
+    [InlineData("\"x\"")]
+    [InlineData("\"0\"")]
+    [InlineData("\"8888888\", \"9999999\"")]
+    public async Task If_match_of_no_state_that_the_object_is_in_is_412(string value)
+    {
+        var written = await api.PutAsync("/api/v1/upstreams/no-state", Bodies.Upstream());
+        value = value.Replace("CURRENT", written.Headers["ETag"].Trim('"'), StringComparison.Ordinal);
+
+        var refused = (await api.PutAsync("/api/v1/upstreams/no-state", Bodies.Upstream(9090), ("If-Match", value))).Is(
+            412,
+            "precondition-failed"
+        );
+
+        Assert.Equal(written.Headers["ETag"].Trim('"'), refused.Current!.Metadata.ResourceVersion);
+        Assert.DoesNotContain("-1", refused.Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task If_match_with_several_states_holds_where_the_object_is_in_one()
+    {
+        var written = await api.PutAsync("/api/v1/upstreams/several", Bodies.Upstream());
+
+        var replaced = await api.PutAsync(
+            "/api/v1/upstreams/several",
+            Bodies.Upstream(9090),
+            ("If-Match", $"\"9999999\", {written.Headers["ETag"]}")
+        );
+
+        Assert.Equal(200, replaced.Status);
+    }
+
+    [Fact]
+    public async Task If_none_match_of_a_read_saves_what_the_reader_has()
+    {
+        var written = await api.PutAsync("/api/v1/upstreams/known", Bodies.Upstream());
+        var tag = written.Headers["ETag"];
+
+        foreach (var known in (string[])[tag, "W/" + tag, $"\"9999999\", {tag}", "*"])
+        {
+            var same = await api.GetAsync("/api/v1/upstreams/known", ("If-None-Match", known));
+            Assert.Equal((304, "", tag), (same.Status, same.Text, same.Headers["ETag"]));
+        }
+
+        var other = await api.GetAsync("/api/v1/upstreams/known", ("If-None-Match", "\"9999999\""));
+        Assert.Equal((200, tag), (other.Status, other.Headers["ETag"]));
+    }
+
+    [Theory]
+    [InlineData("/livez")]
+    [InlineData("/readyz?verbose")]
+    [InlineData("/metrics")]
+    [InlineData("/openapi/v1.json")]
+    [InlineData("/api/v1/upstreams")]
+    [InlineData("/api/v1/upstreams/headed")]
+    [InlineData("/api/v1/watch")]
+    [InlineData("/api/v1/health/watch")]
+    [InlineData("/api/v1/upstreams/nowhere")]
+    public async Task Head_is_answered_as_get_is_without_the_body(string path)
+    {
+        await api.PutAsync("/api/v1/upstreams/headed", Bodies.Upstream());
+        using var get = await api.Host.Http.SendAsync(
+            new HttpRequestMessage(HttpMethod.Get, path),
+            HttpCompletionOption.ResponseHeadersRead
+        );
+        using var request = new HttpRequestMessage(HttpMethod.Head, path);
+
+        using var head = await api.Host.Http.SendAsync(request);
+
+        Assert.Equal(get.StatusCode, head.StatusCode);
+        Assert.Equal(get.Content.Headers.ContentType, head.Content.Headers.ContentType);
+        Assert.Equal(get.Headers.ETag, head.Headers.ETag);
+        Assert.Empty(await head.Content.ReadAsByteArrayAsync());
+    }
+
+    [Fact]
+    public async Task What_is_not_known_at_a_path_is_answered_with_what_is()
+    {
+        var problem = (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/x/history", "{}")).Is(405, "method-not-allowed");
+        Assert.EndsWith("Known there: GET, HEAD.", problem.Detail, StringComparison.Ordinal);
+
+        var nothing = (await api.GetAsync("/api/v1/upstreams/x/nothing")).Is(404, "not-found");
+        Assert.DoesNotContain("Did you mean", nothing.Detail, StringComparison.Ordinal);
+        Assert.Contains("'upstreams'", (await api.GetAsync("/api/v1/upstream/x")).Is(404, "not-found").Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_times_of_an_object_are_the_same_in_the_answer_to_its_write_and_in_the_store()
+    {
+        var written = (await api.Client.PutAsync(new(ResourceKind.Upstream, "timed"), Bodies.Upstream())).Metadata;
+        var stored = (await api.Client.HistoryAsync(new(ResourceKind.Upstream, "timed"))).Items[0].Object!.Metadata;
+
+        Assert.Equal((stored.CreatedAt, stored.UpdatedAt), (written.CreatedAt, written.UpdatedAt));
+    }
+
+    [Fact]
+    public async Task A_body_of_very_many_faults_is_answered_in_short()
+    {
+        var spec = string.Join(",", Enumerable.Range(0, 200_000).Select(i => $"\"k{i}\": 1"));
+
+        var answer = await api.PutAsync("/api/v1/upstreams/faults?dryRun=true", "{\"spec\": {" + spec + "}}");
+
+        Assert.Equal("more-problems", answer.Is(422, "invalid").Errors!.Value[^1].Code);
+        Assert.True(answer.Text.Length < 200_000, $"{answer.Text.Length} characters");
+    }
 
     [Fact]
     public async Task A_dry_run_answers_and_writes_nothing()
@@ -194,6 +299,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     [Fact]
     public async Task Other_media_types_are_415_and_a_form_is_explained()
     {
+        await api.PutAsync("/api/v1/upstreams/media", Bodies.Upstream());
         (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "<a/>", "application/xml")).Is(415, "media-type");
         var form = (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", "a=b", "application/x-www-form-urlencoded")).Is(
             415,
@@ -201,6 +307,16 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         );
         Assert.Contains("curl", form.Detail, StringComparison.Ordinal);
         (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/x", "a: b", "application/yaml")).Is(415, "media-type");
+        foreach (var type in (string[])["text/plain", "application/octet-stream", "application/json; charset=utf-16"])
+        {
+            (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x", Bodies.Upstream(), type)).Is(415, "media-type");
+            (await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/media/endpoints/10.0.0.1:8080:drain", "{}", type)).Is(
+                415,
+                "media-type"
+            );
+        }
+
+        Assert.Equal(200, (await api.SendAsync(HttpMethod.Put, "/api/v1/upstreams/x?dryRun=true", Bodies.Upstream(), null)).Status);
     }
 
     [Fact]
@@ -311,6 +427,79 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
                 "application/merge-patch+json"
             )
         ).Is(422, "invalid");
+    }
+
+    [Theory]
+    [InlineData("application/merge-patch+json", """{"metadata": {"resourceVersion": "VERSION"}, "spec": {"connectTimeout": "7s"}}""")]
+    [InlineData(
+        "application/json-patch+json",
+        """[{"op": "replace", "path": "/metadata/resourceVersion", "value": "VERSION"}, {"op": "add", "path": "/spec/connectTimeout", "value": "7s"}]"""
+    )]
+    public async Task A_patch_that_names_a_resource_version_changes_that_state_alone(string type, string patch)
+    {
+        var path = "/api/v1/upstreams/versioned-" + Guid.NewGuid().ToString("N");
+        var stale = (string?)(await api.PutAsync(path, Bodies.Upstream())).Json["metadata"]!["resourceVersion"];
+        var now = (string?)(await api.PutAsync(path, Bodies.Upstream(9090))).Json["metadata"]!["resourceVersion"];
+
+        var refused = (await api.SendAsync(HttpMethod.Patch, path, patch.Replace("VERSION", stale, StringComparison.Ordinal), type)).Is(
+            412,
+            "precondition-failed"
+        );
+
+        Assert.Equal(now, refused.Current!.Metadata.ResourceVersion);
+        Assert.Equal(
+            200,
+            (await api.SendAsync(HttpMethod.Patch, path, patch.Replace("VERSION", now, StringComparison.Ordinal), type)).Status
+        );
+    }
+
+    [Fact]
+    public async Task A_json_patch_can_test_what_the_server_added()
+    {
+        const string Type = "application/json-patch+json";
+        const string Path = "/api/v1/upstreams/tested";
+        var metadata = (await api.PutAsync(Path, Bodies.Upstream())).Json["metadata"]!;
+
+        string Test(string member, string? value) =>
+            $$$"""[{"op": "test", "path": "/metadata/{{{member}}}", "value": "{{{value}}}"}, {"op": "add", "path": "/metadata/labels", "value": {"a": "{{{member}}}"}}]""";
+
+        (await api.SendAsync(HttpMethod.Patch, Path, Test("resourceVersion", "1"), Type)).Is(409, "conflict");
+        Assert.Equal(
+            200,
+            (await api.SendAsync(HttpMethod.Patch, Path, Test("resourceVersion", (string?)metadata["resourceVersion"]), Type)).Status
+        );
+        Assert.Equal(200, (await api.SendAsync(HttpMethod.Patch, Path, Test("uid", (string?)metadata["uid"]), Type)).Status);
+    }
+
+    [Theory]
+    [InlineData("application/merge-patch+json", "{'metadata': {'annotations': {'z': 'a\\ud800'}}}", "invalid-text")]
+    [InlineData("application/merge-patch+json", "{'metadata': {'annotations': {'a\\ud800b': null}}}", "invalid-text")]
+    [InlineData("application/merge-patch+json", "{'a': 1, 'a': 2}", "duplicate-key")]
+    [InlineData("application/merge-patch+json", "{'a': 1,}", "json-trailing-comma")]
+    [InlineData("application/json-patch+json", "[{'op': 'add', 'path': '/metadata/\\ud800', 'value': 1}]", "invalid-text")]
+    [InlineData("application/json-patch+json", "[{'op': '\\ud800', 'path': '/metadata', 'value': 1}]", "invalid-text")]
+    [InlineData("application/json-patch+json", "[{'op': 'add', 'path': '/metadata', 'value': {'x': '\\udc00'}}]", "invalid-text")]
+    public async Task A_patch_that_is_no_text_is_told_where(string type, string patch, string code)
+    {
+        await api.PutAsync("/api/v1/upstreams/texts", Bodies.Upstream());
+
+        var fault = (await api.SendAsync(HttpMethod.Patch, "/api/v1/upstreams/texts", patch.Replace('\'', '"'), type))
+            .Is(400, "syntax")
+            .Errors!.Value[0];
+
+        Assert.Equal((code, 1), (fault.Code, fault.Line));
+    }
+
+    [Fact]
+    public async Task A_patch_that_is_not_utf8_is_told_where()
+    {
+        using var content = new ByteArrayContent([.. "{\"metadata\": {\"annotations\": {\"z\": \"a"u8, 0xff, .. "\"}}}"u8]);
+        content.Headers.ContentType = new("application/merge-patch+json");
+
+        using var answer = await api.Host.Http.PatchAsync("/api/v1/upstreams/texts", content);
+
+        Assert.Equal(400, (int)answer.StatusCode);
+        Assert.Contains("invalid-text", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -123,7 +123,7 @@ public sealed class WatchTests
     [Theory]
     [InlineData("?since=99", null, 410, "revision-gone")]
     [InlineData("", "99", 410, "revision-gone")]
-    [InlineData("", "x", 400, "syntax")]
+    [InlineData("", "x", 400, "header")]
     [InlineData("?kinds=Cluster", null, 400, "parameter")]
     [InlineData("?labelSelector=%3D", null, 400, "parameter")]
     public async Task What_cannot_be_resumed_or_meant_is_a_problem(string query, string? lastEventId, int status, string problem)

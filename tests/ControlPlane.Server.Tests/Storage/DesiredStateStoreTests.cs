@@ -305,6 +305,27 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Revisions_are_summarized_by_the_first_objects_that_they_changed()
+    {
+        await CommitAsync(0, [Document("changes"), Document("goes"), Document("stays")]);
+        await CommitAsync(1, [Document("changes"), Document("comes")], [Key("goes")]);
+        await CommitAsync(2, [.. Enumerable.Range(0, 50).Select(i => Document($"many-{i:00}"))]);
+
+        var summaries = await Store.SummarizeRevisionsAsync(2, 3, 3, Cancellation);
+
+        Assert.Equal([2L, 3L], summaries.Keys.Order());
+        Assert.Equal(
+            [("changes", true, true), ("comes", false, true), ("goes", true, false)],
+            summaries[2].First.Select(o => (o.Key.Name, o.Existed, o.Exists))
+        );
+        Assert.Equal(3, summaries[2].Count);
+        Assert.Equal(["many-00", "many-01", "many-02"], summaries[3].First.Select(o => o.Key.Name));
+        Assert.Equal(50, summaries[3].Count);
+        Assert.Equal(2, await Store.PruneAsync(Noon.AddDays(1), 1, Cancellation));
+        Assert.Equal([3L], (await Store.SummarizeRevisionsAsync(1, 3, 3, Cancellation)).Keys);
+    }
+
+    [Fact]
     public async Task Revisions_are_listed_in_pages_newest_first()
     {
         for (var i = 0; i < 5; i++)

@@ -11,7 +11,6 @@ using Google.Protobuf.Collections;
 using Google.Protobuf.Reflection;
 using Google.Protobuf.WellKnownTypes;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
-using CorsPolicy = Envoy.Extensions.Filters.Http.Cors.V3.CorsPolicy;
 using HttpProtocolOptions = Envoy.Extensions.Upstreams.Http.V3.HttpProtocolOptions;
 using NetworkFilter = Envoy.Config.Listener.V3.Filter;
 
@@ -203,7 +202,7 @@ internal static class FilterRules
     }
 
     private static bool IsPerRoute(MessageDescriptor type) =>
-        type.Name.EndsWith("PerRoute", StringComparison.Ordinal) || type.Name == "PerRouteConfig" || type == CorsPolicy.Descriptor;
+        type.Name.EndsWith("PerRoute", StringComparison.Ordinal) || type.Name == "PerRouteConfig";
 
     private static void CheckUpstreamFilters(HttpProtocolOptions options, MessagePath path)
     {
