@@ -89,9 +89,7 @@ public static class HealthDefinition
                 Zone = e.Value.Locality?.Zone ?? "",
                 Priority = e.Value.Priority,
                 Weight = e.Value.Weight,
-                IsUnchecked = targets is null
-                    ? e.Value.HealthCheck is { Disabled: true }
-                    : ProbeCompiler.Refusal(spec, e.Value, targets) is not null,
+                NotChecked = ProbeCompiler.Refusal(spec, e.Value, targets),
             }),
         ];
 

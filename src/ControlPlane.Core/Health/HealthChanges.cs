@@ -72,7 +72,7 @@ public sealed record HealthCounts
         New + Up + Suspect + Down + Probation is > 0 and var all ? (double)(Up + Suspect + Probation) / all : null;
 }
 
-/// <summary>A step of an endpoint's state machine.</summary>
+/// <summary>A step of an endpoint's state machine, or of its weight within a state (rule 6): then both states are the same.</summary>
 /// <param name="Upstream">The upstream.</param>
 /// <param name="Endpoint">The endpoint's id.</param>
 /// <param name="From">The state it left.</param>
@@ -90,6 +90,9 @@ public sealed record HealthTransition(
 {
     /// <summary>What kind of evidence condemned it.</summary>
     public HealthCause Cause { get; init; }
+
+    /// <summary>The share that rule 6 leaves of the weight, above 0, at most 1; null of a step of the state machine.</summary>
+    public double? Cut { get; init; }
 
     /// <summary>Condemned on evidence so strong that few guards weigh it.</summary>
     public bool IsHard { get; init; }

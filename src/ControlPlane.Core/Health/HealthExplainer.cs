@@ -92,7 +92,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
                 )
             );
         }
-        if (e.State == HealthState.Probation || IsQueuedForProbation(u, e))
+        if ((e.State == HealthState.Probation && view.Entries[e.Index].Factor < 1) || IsQueuedForProbation(u, e))
         {
             guards.Add(new GuardExplanation(HealthGuard.Ramp, "full weight at once", HealthSentences.Why(u, HealthGuard.Ramp)));
         }
@@ -218,7 +218,8 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
     {
         if (order is not null)
         {
-            var draining = order == OverrideOrder.Drain ? At(Publication.DrainEnds(u, e), "it is left out") : null;
+            var drained = Publication.DrainEnds(u, e);
+            var draining = order == OverrideOrder.Drain && drained < e.Evidence.OrderEndsAt ? At(drained, "it is left out") : null;
             var end = e.Evidence.Override?.Order == OverrideOrder.Freeze ? "it thaws, and the evidence decides again" : "the order ends";
             return draining ?? At(Instant.Of(e.Evidence.Override?.ExpiresAt), end);
         }
@@ -231,7 +232,7 @@ internal sealed class HealthExplainer(FleetHealth fleet, int maxRows = EndpointE
             ),
             HealthState.Down when view.Entries[e.Index].Guard == HealthGuard.MassFreeze => At(
                 MassFreeze.ThawsAt(e),
-                "UNHEALTHY, if the evidence stays as it is"
+                "its verdict is confirmed, if the evidence stays as it is: UNHEALTHY, unless nothing else is left"
             ),
             HealthState.Down when e.IsSuppressed => At(
                 e.Penalty.Below(u.Policy.FlapDamping.Reuse, u.Policy.FlapDamping),

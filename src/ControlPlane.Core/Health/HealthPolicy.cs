@@ -240,8 +240,14 @@ public sealed record HealthTarget
     /// <summary>The user's weight, from 1.</summary>
     public uint Weight { get; init; } = 1;
 
-    /// <summary>No observer may reach it (its address is refused as a probe target, or its checks are off): it is UP without a pass, and only traffic can condemn it.</summary>
-    public bool IsUnchecked { get; init; }
+    /// <summary>
+    /// Why no observer may reach it, as the rest of a sentence (its address is refused as a probe target, or its checks are off): it is UP without a pass, and only traffic can
+    /// condemn it. Null if one may.
+    /// </summary>
+    public string? NotChecked { get; init; }
+
+    /// <summary>Whether no observer may reach it.</summary>
+    public bool IsUnchecked => NotChecked is not null;
 }
 
 /// <summary>The steps of a weight that was cut or is ramped, as shares of 1 (sections 4.6, 4.7).</summary>

@@ -15,7 +15,7 @@ internal static class HealthSentences
             return $"{u.Name} has no endpoints.";
         }
         var condemned = endpoints
-            .Where(e => e.State == HealthState.Down || e.Rule is HealthRule.NeverPassed or HealthRule.LinkFault)
+            .Where(e => e.State == HealthState.Down || e.Rule == HealthRule.LinkFault || (e.Rule == HealthRule.NeverPassed && IsFailed(e)))
             .ToImmutableArray();
         if (view.IsTotalFailure)
         {
@@ -24,7 +24,9 @@ internal static class HealthSentences
         }
         if (view is { IsFrozen: true, IsIncident: true })
         {
-            return $"{condemned.Length} of {Count(total)} of {u.Name} {(condemned.Length == 1 ? "was" : "were")} condemned at once: {Causes(condemned)}. Guard G6 keeps them routable until each is "
+            var (were, them) = condemned.Length == 1 ? ("was", "it") : ("were", "them");
+            var atOnce = view.IsFrozenWithOthers ? "condemned at once with many of other upstreams" : "condemned at once";
+            return $"{condemned.Length} of {Count(total)} of {u.Name} {were} {atOnce}: {Causes(condemned)}. Guard G6 keeps {them} routable until {(condemned.Length == 1 ? "that" : "each")} is "
                 + "confirmed, since the cause is probably shared: a dependency, the check, or the observers.";
         }
         var routable = endpoints.Count(IsRoutable);
@@ -43,7 +45,8 @@ internal static class HealthSentences
         }
         Add(HealthRule.TrafficVeto, "failed by checks while requests succeed, so the checks are in doubt (rule 4)");
         Add(HealthRule.AwaitsTraffic, "failed by checks, traffic is waited for (rule 4)");
-        Add(HealthRule.Partial, "suspect, since observers disagree (rule 8)");
+        Add(HealthRule.Partial, "suspect, since observers disagree (rule 8)", e => e.Active.Zones.Any(z => z.Passing > 0));
+        Add(HealthRule.Partial, "suspect, not failed often enough yet (rule 8)", e => !e.Active.Zones.Any(z => z.Passing > 0));
         Add(HealthRule.TooFewObservers, "held as published, since too few observers have spoken lately (guard G7)");
         var cut = endpoints.Where(e => e.Traffic.Cut < 1 && IsRoutable(e) && e.State != HealthState.Down).ToList();
         if (cut.Count > 0)
@@ -59,18 +62,18 @@ internal static class HealthSentences
         var ordered = endpoints.Count(e => e.Override is not null);
         if (ordered > 0)
         {
-            notes.Add($"{ordered} by order of operators");
+            notes.Add($"{ordered} under {(ordered == 1 ? "an operator's order" : "orders of operators")}");
         }
-        var waiting = endpoints.Count(e => e is { State: HealthState.New } && (e.Status is null || e.Rule != HealthRule.NeverPassed));
+        var waiting = endpoints.Count(e => e is { State: HealthState.New } && !condemned.Contains(e));
         if (waiting > 0)
         {
             notes.Add($"{waiting} not passed yet");
         }
         return notes.Count == 0 ? $"{head}." : $"{head}; {string.Join("; ", notes)}.";
 
-        void Add(HealthRule rule, string note)
+        void Add(HealthRule rule, string note, Func<EndpointExplanation, bool>? isOfThem = null)
         {
-            var those = endpoints.Where(e => e.Rule == rule && e.State == HealthState.Suspect).ToList();
+            var those = endpoints.Where(e => e.Rule == rule && e.State == HealthState.Suspect && isOfThem?.Invoke(e) != false).ToList();
             if (those.Count > 0)
             {
                 notes.Add($"{Few(those)} {note}");
@@ -87,6 +90,10 @@ internal static class HealthSentences
             var until = order.ExpiresAt is { } end ? $" until {Time(end)}" : "";
             var reason = order.Reason.Length > 0 ? $": {order.Reason}" : "";
             return $"{x.Endpoint} is {published} by order of {order.Author} ({Name(order.Order)}{until}){reason}. The evidence says {x.State.Name()}: {Evidence(e, x)}.";
+        }
+        if (x is { State: HealthState.New, Rule: HealthRule.NeverPassed } && IsRoutable(x) && !IsFailed(x))
+        {
+            return $"{x.Endpoint} is new and {published}: nobody has passed it yet, and no proven endpoint is there to prefer.";
         }
         if (x.Guards.FirstOrDefault(g => g.Overruled == PublishedStatus.Unhealthy.Name()) is { } guard)
         {
@@ -107,6 +114,8 @@ internal static class HealthSentences
             HealthState.Down when x.IsSuppressed =>
                 $"{x.Endpoint} is {published}: it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}), so it is held out{Until(x)}; now {Evidence(e, x)}.",
             HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Charge(e, x)}.",
+            HealthState.Probation when x.Factor >= 1 =>
+                $"{x.Endpoint} is back since {Time(x.Since)}, {published} at full weight, since too little else is there{Until(x)}.",
             HealthState.Probation => $"{x.Endpoint} is back since {Time(x.Since)}, {published}: its weight is ramped (G9){Until(x)}.",
             HealthState.Suspect when x.Rule == HealthRule.TrafficVeto =>
                 $"{x.Endpoint} stays {published} although {Observers(x)}: {Requests(x)} succeed, so the check is wrong, not the endpoint (rule 4).",
@@ -143,6 +152,9 @@ internal static class HealthSentences
         return $"too few observers have spoken of it lately{missed}, and a verdict needs those of {policy.QuorumZones} zones or {policy.QuorumObservers} observers: what is published stays";
     }
 
+    private static bool IsFailed(EndpointExplanation x) =>
+        x.Active.Zones.Any(z => z.Failing > 0) || x.Active.Evidence.Any(r => r.Class != FailureClass.None);
+
     private static bool IsRoutable(EndpointExplanation x) => x.Status is PublishedStatus.Healthy or PublishedStatus.Degraded;
 
     private static string Published(EndpointExplanation x) =>
@@ -152,7 +164,8 @@ internal static class HealthSentences
 
     private static string Evidence(EndpointHealth e, EndpointExplanation x) =>
         e.Cause == HealthCause.Passive || x.Traffic.Cut < 1 ? Outlier(e, x)
-        : x.Active.Share is null && x.Rule == HealthRule.NoChecks ? "nobody checks it, and traffic has nothing against it"
+        : x.Active.Share is null && x.Rule == HealthRule.NoChecks
+            ? $"nobody checks it{(e.Target.NotChecked is { } reason ? $" ({reason})" : "")}, and traffic has nothing against it"
         : Observers(x);
 
     private static string Outlier(EndpointHealth e, EndpointExplanation x) =>
@@ -216,7 +229,9 @@ internal static class HealthSentences
     private static string Name(EvidenceRow failure)
     {
         var name = Name(failure.Class);
-        return failure.Text.Length == 0 || failure.Text.Equals(name, StringComparison.OrdinalIgnoreCase) ? name : $"{name}: {failure.Text}";
+        return failure.Text.Length == 0 ? name
+            : failure.Text.Contains(name, StringComparison.OrdinalIgnoreCase) ? failure.Text
+            : $"{name}: {failure.Text}";
     }
 
     private static string Name(FailureClass failure) =>

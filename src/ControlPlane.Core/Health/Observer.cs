@@ -95,6 +95,9 @@ internal struct Opinion
     /// <summary>Of consecutive results, not more than any rule asks for.</summary>
     private const ushort MaxCount = ushort.MaxValue;
 
+    /// <summary>Of a text in characters.</summary>
+    private const int MaxText = 200;
+
     public OpinionVerdict Verdict;
     public FailureClass Class;
     public OpinionComparison Comparison;
@@ -144,8 +147,20 @@ internal struct Opinion
         ReceivedAt = now;
         ExpiresAt = expires;
         IsOfCheck = result.CheckDigest.Length > 0;
-        Text = result.Text.Length <= 200 ? result.Text : result.Text[..200];
-        return (result.Passed ? Pass(policy) : Fail(result, policy, now)) || changed;
+        changed |= result.Passed ? Pass(policy) : Fail(result, policy, now);
+        if (!result.Passed || Verdict == OpinionVerdict.Pass)
+        {
+            // While a FAIL stands, its words do, too.
+            Text = Cleaned(result.Text);
+        }
+        return changed;
+    }
+
+    /// <summary>The words as they may stand in a sentence and a log line.</summary>
+    private static string Cleaned(string text)
+    {
+        text = text.Length <= MaxText ? text : text[..MaxText];
+        return text.Any(char.IsControl) ? string.Concat(text.Select(c => char.IsControl(c) ? ' ' : c)) : text;
     }
 
     private bool Pass(HealthPolicy policy)

@@ -56,7 +56,7 @@ internal sealed class OutlierDetector(FleetHealth fleet)
         var reporting = Merge(u);
         Judge(u, _counts, _judgements);
         Array.Clear(_isPooled);
-        var all = default(RequestCounts);
+        var (all, inService) = (default(RequestCounts), default(RequestCounts));
         var anyOutlier = false;
         for (var i = 0; i < u.Endpoints.Length; i++)
         {
@@ -65,9 +65,12 @@ internal sealed class OutlierDetector(FleetHealth fleet)
                 AskForBreadth(u, ref _judgements[i], SourcesOfWindow(u, i), reporting);
             }
             all += _counts[i];
+            inService += _isDown[i] ? default : _counts[i];
             anyOutlier |= _judgements[i].IsOutlier;
         }
-        u.HasUniformErrors = all.Total >= u.Policy.FleetOutlier.MinimumRequests && all.ErrorRate >= UniformErrorRate && !anyOutlier;
+        // Who is DOWN says nothing of how the others do.
+        u.HasUniformErrors =
+            inService.Total >= u.Policy.FleetOutlier.MinimumRequests && inService.ErrorRate >= UniformErrorRate && !anyOutlier;
         foreach (var e in u.Endpoints)
         {
             JudgeEndpoint(u, e, _judgements[e.Index], reporting);
@@ -164,13 +167,13 @@ internal sealed class OutlierDetector(FleetHealth fleet)
         }
         else if (isJudged)
         {
-            CountClean(e);
+            CountClean(u, e);
         }
         else if (e.BlindWindows >= WindowHistory.Length)
         {
             // So little traffic is left that nothing can be said of it any more: absence of evidence must not hold the weight down for ever.
             e.BlindWindows = 0;
-            e.Cut = WeightSteps.Above(e.Cut);
+            Cut(u, e, WeightSteps.Above(e.Cut));
         }
     }
 
@@ -246,19 +249,34 @@ internal sealed class OutlierDetector(FleetHealth fleet)
         }
         else
         {
-            e.Cut = Math.Min(e.Cut, OutlierStatistics.CutFactor(parameters, judgement.Gap));
+            Cut(u, e, Math.Min(e.Cut, OutlierStatistics.CutFactor(parameters, judgement.Gap)));
+        }
+    }
+
+    /// <summary>Takes weight from an endpoint, or gives it back. It stays in its state, but people see its traffic change and ask why.</summary>
+    private void Cut(UpstreamHealth u, EndpointHealth e, double cut)
+    {
+        if (cut != e.Cut)
+        {
+            e.Cut = cut;
+            fleet.Transitions.Add(
+                new HealthTransition(u.Name, e.Target.Id, e.State, e.State, fleet.Now.ToTime()!.Value, HealthRule.FleetOutlier)
+                {
+                    Cut = cut,
+                }
+            );
         }
     }
 
     /// <summary>A cut weight rises one step with each clean window from the second in a row on.</summary>
-    private static void CountClean(EndpointHealth e)
+    private void CountClean(UpstreamHealth u, EndpointHealth e)
     {
         e.Hits = 0;
         e.CleanWindows++;
         e.ProbationFactor = 1.0;
         if (e.Cut < 1.0 && e.CleanWindows >= CleanToRaise)
         {
-            e.Cut = WeightSteps.Above(e.Cut);
+            Cut(u, e, WeightSteps.Above(e.Cut));
         }
     }
 

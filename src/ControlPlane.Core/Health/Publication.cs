@@ -273,6 +273,7 @@ internal sealed class Publication(FleetHealth fleet)
         if (!_view.IsFrozen && (isMass || (fleet.IsMass && recent > 0)))
         {
             _view.FrozenSince = fleet.Now;
+            _view.IsFrozenWithOthers = !isMass;
             foreach (ref var entry in _view.Entries.AsSpan())
             {
                 entry.WasRemovedBefore = entry.IsRemoved && fleet.Now - entry.RemovedSince > MassFreeze.Window;

@@ -209,6 +209,9 @@ internal sealed class ZoneView(string? zone, int zoneIndex)
     /// <summary>G6: frozen since.</summary>
     public Instant FrozenSince { get; set; } = Instant.Never;
 
+    /// <summary>G6: too few of its own were condemned for that; it was for those of all upstreams. Only for words, and not remembered over a restart.</summary>
+    public bool IsFrozenWithOthers { get; set; }
+
     /// <summary>G6: a mass freeze, and those that it held are not all well yet.</summary>
     public bool IsIncident { get; set; }
 
@@ -230,6 +233,7 @@ internal sealed class ZoneView(string? zone, int zoneIndex)
             Entries = [.. Entries],
             Removals = new Queue<Instant>(Removals),
             FrozenSince = FrozenSince,
+            IsFrozenWithOthers = IsFrozenWithOthers,
             IsIncident = IsIncident,
             IsTotalFailure = IsTotalFailure,
         };

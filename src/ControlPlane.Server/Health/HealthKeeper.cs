@@ -500,7 +500,12 @@ internal sealed partial class HealthKeeper : BackgroundService
 
         foreach (var (id, order) in orders)
         {
-            _aggregator.Ledger.Record(OrderOf(name, id, order), now);
+            var evidence = OrderOf(name, id, order);
+            var outcome = _aggregator.Ledger.Record(evidence, now);
+            if (!ReferenceEquals(known?.Orders.GetValueOrDefault(id), order))
+            {
+                _metrics.Received(evidence, outcome, now);
+            }
         }
 
         foreach (var (id, _) in known?.Orders.Where(o => !orders.ContainsKey(o.Key)) ?? [])

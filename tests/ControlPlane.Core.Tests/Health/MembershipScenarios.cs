@@ -398,7 +398,7 @@ public sealed class MembershipScenarios
         aggregator.SetUpstream(
             "refused",
             HealthPolicy.Default,
-            [new() { Id = "x", IsUnchecked = true }, new() { Id = "y" }],
+            [new() { Id = "x", NotChecked = "169.254.1.1 is a link-local address, which is never probed" }, new() { Id = "y" }],
             Simulation.Time(0)
         );
         aggregator.Evaluate(Simulation.Time(0.5));
@@ -409,7 +409,11 @@ public sealed class MembershipScenarios
             (aggregator.ExplainEndpoint("refused", "x")!.State, aggregator.ExplainEndpoint("refused", "x")!.Rule)
         );
         Assert.Equal(HealthState.New, aggregator.ExplainEndpoint("refused", "y")!.State);
-        Assert.Contains("nobody checks it", aggregator.ExplainEndpoint("refused", "x")!.Sentence, StringComparison.Ordinal);
+        Assert.Contains(
+            "nobody checks it (169.254.1.1 is a link-local address, which is never probed), and",
+            aggregator.ExplainEndpoint("refused", "x")!.Sentence,
+            StringComparison.Ordinal
+        );
     }
 
     // ---------------------------------------------------------------- priorities and zones

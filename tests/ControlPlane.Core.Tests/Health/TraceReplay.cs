@@ -296,9 +296,11 @@ internal sealed class TraceReplay
         var changes = _aggregator.Evaluate(now);
         _got.AddRange(changes.Observers.Select(o => $"observer {o.Author} {o.IsQuarantined} {o.IsStuck}"));
         _got.AddRange(
-            changes.Transitions.Select(s =>
-                $"state {s.Upstream} {s.Endpoint} {s.From.Name()} {s.To.Name()} {s.Rule.Name()} {CauseName(s.Cause)} {s.IsHard}"
-            )
+            changes
+                .Transitions.Where(s => s.Cut is null)
+                .Select(s =>
+                    $"state {s.Upstream} {s.Endpoint} {s.From.Name()} {s.To.Name()} {s.Rule.Name()} {CauseName(s.Cause)} {s.IsHard}"
+                )
         );
         _got.AddRange(
             changes

@@ -66,6 +66,21 @@ public sealed class TrafficScenarios
         s.Run(t + 100);
         Assert.NotNull(s.When(t, Is("e1", PublishedStatus.Healthy, 75)));
         s.When(t, p => p.IsAsWritten()).ShouldBeWithin(60);
+        Assert.Equal(
+            [(HealthState.Up, 0.5), (HealthState.Up, 0.75), (HealthState.Up, 1)],
+            s.Steps.Where(x => x.Step.Endpoint == "e1" && x.Step.Cut is not null).Select(x => (x.Step.To, x.Step.Cut!.Value)).TakeLast(3)
+        );
+    }
+
+    [Fact]
+    public void Errors_of_one_that_is_out_are_not_said_to_be_everywhere()
+    {
+        var s = new Simulation(1, new() { Endpoints = 3, Rate = 60 });
+        s.Set(Backend.Refused, "e1");
+        s.Run(s.T + 60);
+
+        Assert.True(s.Published().Has("e1", PublishedStatus.Unhealthy));
+        Assert.DoesNotContain(s.Incidents, i => i.Incident.Kind == IncidentKind.UniformErrors);
     }
 
     [Fact]

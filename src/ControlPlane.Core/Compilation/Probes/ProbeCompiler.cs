@@ -66,12 +66,16 @@ public static class ProbeCompiler
     /// <summary>Why no prober may reach an endpoint; null if one may, or if nothing is to be checked.</summary>
     /// <param name="spec">The upstream.</param>
     /// <param name="endpoint">The endpoint.</param>
-    /// <param name="targets">What may be probed.</param>
-    public static string? Refusal(UpstreamSpec spec, EndpointSpec endpoint, ProbeTargetPolicy targets)
+    /// <param name="targets">What may be probed; null where others check.</param>
+    public static string? Refusal(UpstreamSpec spec, EndpointSpec endpoint, ProbeTargetPolicy? targets)
     {
         if (endpoint.HealthCheck is { Disabled: true })
         {
             return "its checks are off";
+        }
+        if (targets is null)
+        {
+            return null;
         }
         string? refusal = null;
         foreach (var address in AddressesOf(endpoint))
@@ -84,7 +88,7 @@ public static class ProbeCompiler
             {
                 return null;
             }
-            refusal ??= $"{address.Address} {refused}";
+            refusal ??= $"{address.Address} {refused}, which is never probed";
         }
         return refusal;
     }
