@@ -63,15 +63,11 @@ internal sealed class FleetHealth(FleetHealthPolicy policy, EvidenceLedger ledge
                 _existing.Add((observer, observer.Zone, observer.SeenAt));
             }
         }
-        foreach (var (observer, zone, at, isRecalled) in upstream.Evidence.HeardFrom)
+        foreach (var witness in upstream.Evidence.HeardFrom)
         {
-            if (
-                observer is { IsOurs: false, IsPresent: true, IsQuarantined: false }
-                && Now - at <= Observer.ExistsFor
-                && (isRecalled || endpoint.Evidence.Opinions.IndexOf(observer) >= 0)
-            )
+            if (witness.Observer is { IsOurs: false, IsPresent: true, IsQuarantined: false } && witness.Watches(endpoint, Now))
             {
-                _existing.Add((observer, zone, at));
+                _existing.Add((witness.Observer, witness.Zone, witness.At));
             }
         }
         return _existing;

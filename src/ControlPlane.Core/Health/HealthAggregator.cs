@@ -91,7 +91,8 @@ public sealed class HealthAggregator
     }
 
     /// <summary>What to store of an upstream, so that a later process can go on where this one is; null for an unknown one.</summary>
-    public UpstreamMemory? Remember(string upstream) => _byName.TryGetValue(upstream, out var u) ? HealthMemories.Of(u, Ledger) : null;
+    public UpstreamMemory? Remember(string upstream) =>
+        _byName.TryGetValue(upstream, out var u) ? HealthMemories.Of(u, Ledger, _fleet.Now) : null;
 
     /// <summary>What to store of the fleet.</summary>
     public FleetMemory Remember() => HealthMemories.Of(_fleet);

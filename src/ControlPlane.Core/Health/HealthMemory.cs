@@ -151,7 +151,12 @@ public sealed record LinkFaultMemory(string From, string To, DateTimeOffset Sinc
 /// <param name="Author">Its id.</param>
 /// <param name="Zone">Where it stood.</param>
 /// <param name="At">When it last did.</param>
-public sealed record WitnessMemory(string Author, string Zone, DateTimeOffset At);
+/// <param name="Endpoints">Of which endpoints it spoke, if not of all; null where they are all, or too many to name.</param>
+public sealed record WitnessMemory(string Author, string Zone, DateTimeOffset At, ImmutableArray<string>? Endpoints = null)
+{
+    /// <summary>More endpoints than these are not named.</summary>
+    public const int MaxEndpoints = 200;
+}
 
 /// <summary>What is remembered of the whole fleet.</summary>
 public sealed record FleetMemory
@@ -188,7 +193,7 @@ public sealed record ObserverMemory
 /// <summary>Turns state into memory and back.</summary>
 internal static class HealthMemories
 {
-    public static UpstreamMemory Of(UpstreamHealth u, EvidenceLedger ledger) =>
+    public static UpstreamMemory Of(UpstreamHealth u, EvidenceLedger ledger, Instant now) =>
         new()
         {
             Endpoints = [.. u.Endpoints.Select(Of)],
@@ -202,9 +207,19 @@ internal static class HealthMemories
             [
                 .. u
                     .Evidence.HeardFrom.Where(h => h.Observer is { IsOurs: false, IsPresent: true })
-                    .Select(h => new WitnessMemory(h.Observer.Author, ledger.Zones[h.Zone], h.At.ToTime()!.Value)),
+                    .Select(h => new WitnessMemory(h.Observer.Author, ledger.Zones[h.Zone], h.At.ToTime()!.Value, WatchedBy(h, u, now))),
             ],
         };
+
+    private static ImmutableArray<string>? WatchedBy(Witness witness, UpstreamHealth u, Instant now)
+    {
+        var watched = u
+            .Endpoints.Where(e => witness.Watches(e, now))
+            .Select(e => e.Target.Id)
+            .Take(WitnessMemory.MaxEndpoints + 1)
+            .ToList();
+        return watched.Count == u.Endpoints.Length || watched.Count > WitnessMemory.MaxEndpoints ? null : [.. watched];
+    }
 
     public static FleetMemory Of(FleetHealth fleet) =>
         new()
@@ -234,11 +249,18 @@ internal static class HealthMemories
                 Instant.Never
             ))
         );
-        foreach (var (author, zone, at) in memory.HeardFrom)
+        foreach (var (author, zone, at, endpoints) in memory.HeardFrom)
         {
             if (ledger.TryFind(author, out var observer))
             {
-                u.Evidence.Heard(observer, ledger.Zones.IndexOf(zone, author), Past(at, now), isRecalled: true);
+                var heardAt = Past(at, now);
+                u.Evidence.Recall(
+                    new Witness(observer, ledger.Zones.IndexOf(zone, author), heardAt)
+                    {
+                        RecalledAt = heardAt,
+                        Recalled = endpoints?.ToHashSet(StringComparer.Ordinal),
+                    }
+                );
             }
         }
         u.HasUniformErrors = u.WasUniform = memory.HasUniformErrors;

@@ -113,6 +113,8 @@ internal static class HealthSentences
                 $"{x.Endpoint} is {published} although it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}): nothing better is left, and it passes now.",
             HealthState.Down when x.IsSuppressed =>
                 $"{x.Endpoint} is {published}: it went down too often (flap penalty {x.Penalty.ToString("F0", CultureInfo.InvariantCulture)}), so it is held out{Until(x)}; now {Evidence(e, x)}.",
+            HealthState.Down when x.Guards.Any(g => g.Guard == HealthGuard.Ramp) =>
+                $"{x.Endpoint} is {published} since {Time(x.Since)}, and passes again ({Observers(x)}): it waits for its turn to come back (G9).",
             HealthState.Down => $"{x.Endpoint} is {published} since {Time(x.Since)}: {Charge(e, x)}.",
             HealthState.Probation when x.Factor >= 1 =>
                 $"{x.Endpoint} is back since {Time(x.Since)}, {published} at full weight, since too little else is there{Until(x)}.",

@@ -16,7 +16,7 @@ internal sealed class UpstreamEvidence
     private readonly Dictionary<string, int> _indexes = [];
     private readonly Dictionary<string, LoadReporter> _reportersByEnvoy = [];
     private readonly List<LoadReporter> _reporters = [];
-    private readonly List<(Observer Observer, int Zone, Instant At, bool IsRecalled)> _heard = [];
+    private readonly List<Witness> _heard = [];
     private Instant _forgotAt = Instant.Never;
 
     public EndpointEvidence[] Endpoints { get; private set; } = [];
@@ -37,11 +37,8 @@ internal sealed class UpstreamEvidence
 
     public IReadOnlyList<LoadReporter> Reporters => _reporters;
 
-    /// <summary>
-    /// The observers that have spoken of this upstream, where they stood and when they last did. Of what is only recalled from before a restart it is not known about which
-    /// endpoints it was.
-    /// </summary>
-    public IReadOnlyList<(Observer Observer, int Zone, Instant At, bool IsRecalled)> HeardFrom => _heard;
+    /// <summary>The observers that have spoken of this upstream.</summary>
+    public IReadOnlyList<Witness> HeardFrom => _heard;
 
     public int IndexOf(string endpoint) => _indexes.TryGetValue(endpoint, out var index) ? index : -1;
 
@@ -95,19 +92,26 @@ internal sealed class UpstreamEvidence
 
     /// <summary>An observer spoke of this upstream.</summary>
     /// <returns>Whether it is new here: it had not for long, or stood elsewhere.</returns>
-    public bool Heard(Observer observer, int zone, Instant now, bool isRecalled = false)
+    public bool Heard(Observer observer, int zone, Instant now)
     {
         foreach (ref var heard in CollectionsMarshal.AsSpan(_heard))
         {
             if (heard.Observer == observer)
             {
                 var isNew = now - heard.At > Observer.ExistsFor || zone != heard.Zone;
-                (heard.Zone, heard.At, heard.IsRecalled) = (zone, Instant.Later(heard.At, now), isRecalled);
+                heard = heard with { Zone = zone, At = Instant.Later(heard.At, now) };
                 return isNew;
             }
         }
-        _heard.Add((observer, zone, now, isRecalled));
+        _heard.Add(new Witness(observer, zone, now));
         return true;
+    }
+
+    /// <summary>An observer spoke of this upstream before a restart.</summary>
+    public void Recall(Witness witness)
+    {
+        _heard.RemoveAll(heard => heard.Observer == witness.Observer);
+        _heard.Add(witness);
     }
 
     /// <summary>The entry of an Envoy; null if there is none and none is wanted, or there are too many.</summary>
@@ -157,6 +161,24 @@ internal sealed class UpstreamEvidence
             }
         }
     }
+}
+
+/// <summary>An observer that has spoken of an upstream.</summary>
+/// <param name="Observer">It.</param>
+/// <param name="Zone">Where it stood last: index in the ledger's zones.</param>
+/// <param name="At">When it last did.</param>
+internal readonly record struct Witness(Observer Observer, int Zone, Instant At)
+{
+    /// <summary>When it last spoke before a restart, which its opinions did not outlast; not set if it did not.</summary>
+    public Instant RecalledAt { get; init; } = Instant.Never;
+
+    /// <summary>The endpoints of which it spoke then; null for all of them.</summary>
+    public IReadOnlySet<string>? Recalled { get; init; }
+
+    /// <summary>Whether it is counted on to speak of an endpoint: it has, in the last ten minutes.</summary>
+    public bool Watches(EndpointHealth endpoint, Instant now) =>
+        (endpoint.Evidence.Opinions.IndexOf(Observer) >= 0 && now - At <= Observer.ExistsFor)
+        || (now - RecalledAt <= Observer.ExistsFor && Recalled?.Contains(endpoint.Target.Id) != false);
 }
 
 /// <summary>The evidence about one endpoint.</summary>

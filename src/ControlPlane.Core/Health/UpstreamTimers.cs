@@ -22,9 +22,10 @@ internal static class UpstreamTimers
             next.Add(fault.Since + MassFreeze.OneKind);
             next.Add((fault.SilentSince + Observer.ExistsFor).Next);
         }
-        foreach (var (_, _, at, _) in u.Evidence.HeardFrom)
+        foreach (var witness in u.Evidence.HeardFrom)
         {
-            next.Add((at + Observer.ExistsFor).Next);
+            next.Add((witness.At + Observer.ExistsFor).Next);
+            next.Add((witness.RecalledAt + Observer.ExistsFor).Next);
         }
         foreach (var e in u.Endpoints)
         {

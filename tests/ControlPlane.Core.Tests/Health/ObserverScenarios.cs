@@ -383,6 +383,33 @@ public sealed class ObserverScenarios
         return s;
     }
 
+    [Fact]
+    public void An_outside_observer_of_something_else_does_not_slow_the_verdict_on_an_endpoint_after_a_restart_either()
+    {
+        var s = new Simulation(1, OneProber with { Endpoints = 3 });
+        s.OwnInterval["ext"] = 5;
+        s.Aggregator.Ledger.Record(
+            new CheckResult
+            {
+                Upstream = Simulation.Upstream,
+                Endpoint = "e0",
+                Author = "ext",
+                Zone = "x",
+                Passed = true,
+                TimeToLive = TimeSpan.FromSeconds(20),
+            },
+            s.Now
+        );
+        s.Run(s.T + 5);
+        s.Restart();
+        s.Run(s.T + 20);
+        var t = s.T;
+        s.Set(Backend.Refused, "e1");
+        s.Run(t + 30);
+
+        s.When(t, Is("e1", PublishedStatus.Unhealthy)).ShouldBeWithin(11.5);
+    }
+
     // The specification counts the observers of an upstream. One word about one endpoint would keep every other one of the upstream in service for ten minutes, dead or not.
     [Theory, InlineData("o0", "o0.0"), InlineData(Simulation.Upstream, "e0")]
     public void An_outside_observer_of_something_else_does_not_slow_the_verdict_on_an_endpoint(string upstream, string endpoint)
