@@ -322,6 +322,10 @@ internal sealed class ChangePlan
             {
                 CheckParent(index, resource);
             }
+            else if (resource.Manifest.Spec is UpstreamSpec { Endpoints.Source: not EndpointSource.Registration })
+            {
+                WarnOfUnused(index, resource);
+            }
         }
 
         foreach (var gone in Deleted)
@@ -342,6 +346,26 @@ internal sealed class ChangePlan
     /// <summary>Whether an object is in the request, though it cannot be read.</summary>
     private bool IsPromised(ResourceKey key) =>
         _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false } && (c.Key == key || c.Key.Name.Length == 0));
+
+    /// <summary>Endpoints that were registered stay when an upstream takes its endpoints from elsewhere: they may be wanted again.</summary>
+    private void WarnOfUnused(int index, StoredResource upstream)
+    {
+        var unused = After.Desired.StoredChildren(ResourceKind.Endpoint, upstream.Key.Name).Count;
+        if (unused > 0)
+        {
+            Take(
+                index,
+                [
+                    new ValidationProblem(
+                        "/spec/endpoints/source",
+                        "registered-endpoints-unused",
+                        $"The upstream has {unused} registered {(unused == 1 ? "endpoint" : "endpoints")}, of which nothing is sent with this source. Delete {(unused == 1 ? "it" : "them")}, or set the source to 'registration'.",
+                        ProblemSeverity.Warning
+                    ),
+                ]
+            );
+        }
+    }
 
     private void CheckParent(int index, StoredResource resource)
     {
