@@ -55,10 +55,10 @@ internal static class EndpointRoutes
                 (HttpContext http, string name, string id, IDesiredStateStore store) =>
                     ResourceRoutes.HistoryAsync(http, ResourceKey.Sub(Kind, name, id), store)
             )
-            .Takes(Query.Limit)
+            .Takes(Query.Limit, Query.Continue)
             .Describe(
                 "getEndpointHistory",
-                "All kept states of one registered endpoint, newest first. They outlive it. What stands in the upstream's spec is in the upstream's history."
+                "The kept states of one registered endpoint, newest first. They outlive it. What stands in the upstream's spec is in the upstream's history."
             )
             .Answers<HistoryList>()
             .RequireAuthorization(Access.Read);
@@ -142,7 +142,7 @@ internal static class EndpointRoutes
     private static async Task<IResult> RegisterAsync(HttpContext http, string name, ObjectWrites writes, CurrentState current)
     {
         // The id follows from the body, which is read under a name that stands for it.
-        var placeholder = ResourceKey.Sub(ResourceKind.Endpoint, name, "id");
+        var placeholder = ResourceKey.Sub(ResourceKind.Endpoint, name, "ADDRESS:PORT");
         var (document, problem) = await RequestBody.ReadManifestAsync(http, placeholder, current.Desired.Find);
         if (problem is not null)
         {

@@ -332,7 +332,7 @@ internal sealed class ChangePlan
                     _indexes.GetValueOrDefault(gone.Key),
                     "",
                     "still-referenced",
-                    $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first, or in the same request to /api/v1/apply."
+                    $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first."
                 );
             }
         }
@@ -403,14 +403,21 @@ internal sealed class ChangePlan
                 $"The endpoints of Upstream/{resource.Key.Parent} come from '{JsonNamingPolicy.CamelCase.ConvertName(spec.Endpoints.Source.ToString())}'. Set its /spec/endpoints/source to 'registration' to register endpoints one by one."
             );
         }
-        else if (AddressesOf(resource.Key.Parent)[AddressOf(resource)].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
+        else
         {
-            Conflict(
-                index,
-                "/spec/address",
-                "address-taken",
-                $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
-            );
+            var taken = AddressesOf(resource.Key.Parent);
+            foreach (var (address, pointer) in AddressesOf(resource))
+            {
+                if (taken[address].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
+                {
+                    Conflict(
+                        index,
+                        pointer,
+                        "address-taken",
+                        $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
+                    );
+                }
+            }
         }
     }
 
@@ -427,14 +434,23 @@ internal sealed class ChangePlan
     {
         if (!_addresses.TryGetValue(upstream, out var addresses))
         {
-            addresses = After.Desired.Children(ResourceKind.Endpoint, upstream).ToLookup(e => AddressOf(e.Value), e => e.Key);
+            addresses = After
+                .Desired.Children(ResourceKind.Endpoint, upstream)
+                .SelectMany(e => AddressesOf(e.Value).Select(a => (a.Address, Id: e.Key)))
+                .ToLookup(a => a.Address, a => a.Id);
             _addresses[upstream] = addresses;
         }
 
         return addresses;
     }
 
-    private static string AddressOf(StoredResource endpoint) => ((EndpointSpec)endpoint.Manifest.Spec).DefaultId();
+    private static IEnumerable<(string Address, string Pointer)> AddressesOf(StoredResource endpoint)
+    {
+        var spec = (EndpointSpec)endpoint.Manifest.Spec;
+        return spec
+            .AdditionalAddresses.Select((a, i) => (NetworkAddress.Join(a.Address, a.Port), $"/spec/additionalAddresses/{i}"))
+            .Prepend((spec.DefaultId(), "/spec/address"));
+    }
 
     /// <param name="affected">The objects that were compiled.</param>
     /// <param name="left">Those that were left out for their faults.</param>

@@ -71,6 +71,11 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         var problem = (await api.PutAsync("/api/v1/upstreams/twice/endpoints/b", Bodies.Endpoint())).Is(409, "conflict");
 
         Assert.Contains("a", problem.Errors!.Value[0].Message, StringComparison.Ordinal);
+        var further = await api.PutAsync(
+            "/api/v1/upstreams/twice/endpoints/c",
+            """{"spec": {"address": "10.0.0.9", "port": 1, "additionalAddresses": [{"address": "10.0.0.1", "port": 8080}]}}"""
+        );
+        Assert.Equal("/spec/additionalAddresses/0", Assert.Single(further.Is(409, "conflict").Errors!.Value).Pointer);
         // To register the same again is no conflict with itself.
         Assert.Equal(200, (await api.PutAsync("/api/v1/upstreams/twice/endpoints/a", Bodies.Endpoint())).Status);
     }

@@ -189,6 +189,30 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     }
 
     [Fact]
+    public async Task The_history_of_an_object_is_read_page_by_page_to_its_end()
+    {
+        var key = new ResourceKey(ResourceKind.Upstream, "paged");
+        for (var port = 1; port <= 5; port++)
+        {
+            await api.Client.PutAsync(key, Bodies.Upstream(port));
+        }
+
+        await api.Client.DeleteAsync(key);
+        var ports = new List<int?>();
+        string? next = null;
+        do
+        {
+            var page = await api.Client.HistoryAsync(key, 2, next);
+            ports.AddRange(page.Items.Select(i => (int?)i.Object?.Spec["endpoints"]!["static"]![0]!["port"]));
+            next = page.Continue;
+        } while (next is not null);
+
+        Assert.Equal([null, 5, 4, 3, 2, 1], ports);
+        var other = (await api.Client.RevisionsAsync(1)).Continue;
+        (await api.GetAsync("/api/v1/upstreams/paged/history?continue=" + other)).Is(400, "parameter");
+    }
+
+    [Fact]
     public async Task The_times_of_an_object_are_the_same_in_the_answer_to_its_write_and_in_the_store()
     {
         var written = (await api.Client.PutAsync(new(ResourceKind.Upstream, "timed"), Bodies.Upstream())).Metadata;
@@ -355,6 +379,7 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.Equal(201, (await api.PutAsync("/api/v1/routetables/ref", Bodies.RouteTable("ref-used"))).Status);
         var used = (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Is(409, "conflict");
         Assert.Contains("RouteTable/ref", used.Errors!.Value[0].Message, StringComparison.Ordinal);
+        Assert.EndsWith("Change or delete that first.", used.Errors!.Value[0].Message, StringComparison.Ordinal);
 
         Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/routetables/ref")).Status);
         Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Status);
