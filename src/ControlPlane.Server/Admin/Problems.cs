@@ -87,7 +87,7 @@ internal static class Problems
         return Of(
             503,
             "store-unavailable",
-            "The database does not answer",
+            "The database does not answer, or takes no writes",
             $"{reason.TrimEnd('.')}. {consequence} Proxies are served, and the current state is read, from memory meanwhile.",
             retryAfter: 5
         );

@@ -86,6 +86,9 @@ public sealed class ConnectedNodes
     /// <summary>Told of streams that open and close.</summary>
     internal Action<DiscoveryStream, int>? ConnectionsChanged { get; set; }
 
+    /// <summary>Told of each attempt of a node that may not enter.</summary>
+    internal event Action<RefusedNode>? NodeRefused;
+
     private sealed class Entry
     {
         public required NodeIdentity Identity { get; set; }
@@ -240,6 +243,7 @@ public sealed class ConnectedNodes
 
     internal void Refused(NodeIdentity node, string peer, string reason)
     {
+        RefusedNode refused;
         lock (_lock)
         {
             var key = (node.Id, reason);
@@ -249,9 +253,10 @@ public sealed class ConnectedNodes
                 _refused.Remove(_refused.MinBy(entry => entry.Value.At).Key);
             }
 
-            _refused[key] = new RefusedNode(node, peer, reason, _time.GetUtcNow(), attempts);
+            _refused[key] = refused = new RefusedNode(node, peer, reason, _time.GetUtcNow(), attempts);
         }
 
+        NodeRefused?.Invoke(refused);
         Changed();
     }
 

@@ -60,6 +60,13 @@ internal sealed class DiscoveryMetrics
             "{node}",
             "Nodes that have left a response unanswered for more than a minute."
         );
+        var refused = meter.CreateCounter<long>(
+            "xds.nodes.refused",
+            "{attempt}",
+            "Attempts of nodes that may not be what they say they are."
+        );
+        refused.Add(0);
+        nodes.NodeRefused += _ => refused.Add(1);
         nodes.ConnectionsChanged = (stream, by) =>
             _connections.Add(
                 by,

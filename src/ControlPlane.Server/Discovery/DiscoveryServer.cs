@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Numerics;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using ControlPlane.Core.Discovery;
@@ -61,6 +62,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         _convergence = convergence;
         _connecting = new SemaphoreSlim(Options.MaxConnecting);
         LargeResponses = new LargeResponses(time);
+        nodes.NodeRefused += LogIntruder;
     }
 
     public CurrentSnapshots Snapshots { get; }
@@ -354,6 +356,22 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
 
     /// <inheritdoc/>
     public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <summary>A proxy that is refused comes again for ever: it is told ever more seldom.</summary>
+    private void LogIntruder(RefusedNode node)
+    {
+        if (BitOperations.IsPow2(node.Attempts))
+        {
+            LogIntruder(node.Node.Id, node.Peer, node.Attempts, node.Reason);
+        }
+    }
+
+    [LoggerMessage(
+        EventId = 3004,
+        Level = LogLevel.Warning,
+        Message = "Node {Node} at {Peer} is denied, {Attempts} times so far: {Reason}"
+    )]
+    private partial void LogIntruder(string node, string peer, int attempts, string reason);
 
     [LoggerMessage(EventId = 3001, Level = LogLevel.Debug, Message = "Stream {Stream} was cut off by its client")]
     private partial void LogGone(long stream);

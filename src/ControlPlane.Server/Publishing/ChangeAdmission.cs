@@ -67,11 +67,18 @@ internal sealed class ChangeAdmission : IDisposable
         {
             using var span = Tracing.StartApply();
             var since = _time.GetTimestamp();
+            var isNewest = false;
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
                 if (requestOn(before.Desired) is not { } request)
                 {
+                    if (!isNewest && await IsOvertakenAsync(before, cancellationToken))
+                    {
+                        isNewest = true;
+                        continue;
+                    }
+
                     return null;
                 }
 
@@ -80,6 +87,12 @@ internal sealed class ChangeAdmission : IDisposable
                 var plan = ChangePlan.Make(request, before, inputs, _nodes.Connected());
                 if (request.DryRun || !plan.Writes)
                 {
+                    if (!isNewest && await IsOvertakenAsync(before, cancellationToken))
+                    {
+                        isNewest = true;
+                        continue;
+                    }
+
                     return plan.Outcome;
                 }
 
@@ -104,6 +117,29 @@ internal sealed class ChangeAdmission : IDisposable
         {
             _turn.Release();
         }
+    }
+
+    /// <summary>
+    /// Whether another server wrote what this one has not heard of yet, which it then has: nobody is to be refused, or told that there is nothing to do, for a state that is past.
+    /// </summary>
+    private async Task<bool> IsOvertakenAsync(StatePair before, CancellationToken cancellationToken)
+    {
+        if (!_store.IsReachable)
+        {
+            return false;
+        }
+
+        try
+        {
+            await _publisher.CatchUpAsync(cancellationToken);
+        }
+        catch (StoreUnavailableException)
+        {
+            // Nothing is written: the last known state is the best that there is to judge by, and the outage is told by those that write.
+            return false;
+        }
+
+        return _current.Desired.Revision != before.Desired.Revision;
     }
 
     private WriteBatch BatchOf(ChangeRequest request, StatePair before, ChangePlan plan) =>

@@ -41,12 +41,18 @@ internal static class PublishingExtensions
         services.AddSingleton(provider =>
         {
             var store = provider.GetRequiredService<IDesiredStateStore>();
+            var current = provider.GetRequiredService<CurrentState>();
             var publisher = provider.GetRequiredService<SnapshotPublisher>();
             return new ReadinessCheck(
                 "store",
                 () =>
                     !store.IsReachable
-                        ? (ReadinessState.Degraded, "the database does not answer: proxies are served from memory, writes are refused")
+                        ? (
+                            ReadinessState.Degraded,
+                            current.Loaded.IsCompletedSuccessfully
+                                ? "the database does not answer, or takes no writes: proxies are served from memory, writes are refused"
+                                : "the database does not answer, and there is no last-good file to serve from"
+                        )
                     : publisher.StoreFault is { } fault ? (ReadinessState.Degraded, fault)
                     : (ReadinessState.Ok, "")
             );

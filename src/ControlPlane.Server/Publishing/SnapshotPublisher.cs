@@ -148,10 +148,7 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         var whole = changes is null ? await _store.LoadAsync(cancellationToken) : null;
         if (whole is { Revision: 0 })
         {
-            // Only a database that was made anew is behind us and has nothing. To follow it would take everything from every proxy.
-            throw new StoreUnavailableException(
-                $"{_store.Description} is empty, and revision {_current.Desired.Revision} is in force: restore a backup into it, or restart to begin anew"
-            );
+            throw Emptied(_current.Desired.Revision);
         }
 
         lock (_lock)
@@ -183,11 +180,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
         }
     }
 
+    /// <summary>Only a database that was made anew, or is another one, is behind us and has nothing. To follow it would take everything from every proxy.</summary>
+    private StoreUnavailableException Emptied(long inForce) =>
+        new(
+            $"{_store.Description} is empty, and revision {inForce} is in force: restore a backup into it, or, to begin anew, stop the servers, remove {_lastGood.Path} of each and start them"
+        );
+
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        await LoadAsync(stoppingToken);
+        // Before anything is read: a file that is replaced meanwhile is reported once.
         _secrets.Changed += OnSecretChanged;
+        await LoadAsync(stoppingToken);
         _names.Changed += OnResolved;
         // Resolved before anybody listened.
         OnResolved([.. _names.Resolved.Keys]);
@@ -217,12 +221,18 @@ internal sealed partial class SnapshotPublisher : BackgroundService
             {
                 await _store.MigrateAsync(cancellationToken);
                 var state = await _store.LoadAsync(cancellationToken);
+                if (state.Revision == 0 && await _lastGood.LoadAsync(cancellationToken) is { Revision: > 0 } before)
+                {
+                    throw Emptied(before.Revision);
+                }
+
                 await PutFirstAsync(state, cancellationToken);
                 LogLoaded(_logger, state.Documents.Count, state.Revision, _store.Description);
                 return;
             }
             catch (StoreUnavailableException e)
             {
+                _storeFault = e.Message;
                 LogStoreUnavailable(_logger, _store.Description, e.Message);
                 if (await _lastGood.LoadAsync(cancellationToken) is { } lastGood)
                 {

@@ -102,7 +102,7 @@ internal static class Listeners
             listen =>
             {
                 listen.Protocols = tls is null ? withoutTls : HttpProtocols.Http1AndHttp2;
-                var limit = new ConnectionLimit(listener, maxConnections, limitLogger);
+                var limit = new ConnectionLimit(listener, maxConnections, time, limitLogger);
                 listen.Use(limit.Wrap);
                 var feature = new ListenerFeature(listener);
                 listen.Use(next =>
@@ -118,7 +118,7 @@ internal static class Listeners
                         new TlsHandshakeCallbackOptions
                         {
                             HandshakeTimeout = TimeSpan.FromSeconds(10),
-                            OnConnection = _ => ValueTask.FromResult(tls.CreateOptions()),
+                            OnConnection = context => ValueTask.FromResult(tls.CreateOptions(context.Connection.RemoteEndPoint)),
                         }
                     );
                 }
@@ -256,15 +256,28 @@ internal sealed class TlsMaterials : IDisposable
     public void Dispose() => _materials.ForEach(m => m.Dispose());
 }
 
-/// <summary>Bounds the connections of one listener, so that a flood at one door leaves the other open. Kestrel's own limit counts both together.</summary>
-internal sealed partial class ConnectionLimit(Listener listener, int max, ILogger<ConnectionLimit> logger)
+/// <summary>
+/// Bounds the connections of one listener, so that a flood at one door leaves the other open. Kestrel's own limit counts both together. Connections on which nothing was sent
+/// yet are counted by themselves, and the oldest gives way to a new one: who opens many and says nothing keeps nobody out.
+/// </summary>
+internal sealed partial class ConnectionLimit(Listener listener, int max, TimeProvider time, ILogger<ConnectionLimit> logger)
 {
+    /// <summary>How long a connection may say nothing at first. Kestrel would wait as long as between two requests.</summary>
+    private static readonly TimeSpan FirstByte = TimeSpan.FromSeconds(15);
+
+    private readonly LinkedList<ConnectionContext> _silent = [];
     private int _open;
     private int _refusing;
 
     public ConnectionDelegate Wrap(ConnectionDelegate next) =>
         async connection =>
         {
+            if (!await SpeaksAsync(connection))
+            {
+                connection.Abort(new ConnectionAbortedException("Nothing was sent."));
+                return;
+            }
+
             try
             {
                 if (Interlocked.Increment(ref _open) > max)
@@ -289,6 +302,47 @@ internal sealed partial class ConnectionLimit(Listener listener, int max, ILogge
                 }
             }
         };
+
+    private async Task<bool> SpeaksAsync(ConnectionContext connection)
+    {
+        LinkedListNode<ConnectionContext> place;
+        ConnectionContext? oldest = null;
+        lock (_silent)
+        {
+            if (_silent.Count >= max)
+            {
+                oldest = _silent.First!.Value;
+                _silent.RemoveFirst();
+            }
+
+            place = _silent.AddLast(connection);
+        }
+
+        oldest?.Abort(new ConnectionAbortedException("Nothing was sent, and others wait."));
+        using var timeout = new CancellationTokenSource(FirstByte, time);
+        try
+        {
+            var input = connection.Transport.Input;
+            var read = await input.ReadAsync(timeout.Token);
+            // Left where it is for who reads the request.
+            input.AdvanceTo(read.Buffer.Start);
+            return !read.Buffer.IsEmpty;
+        }
+        catch (Exception e) when (e is OperationCanceledException or IOException)
+        {
+            return false;
+        }
+        finally
+        {
+            lock (_silent)
+            {
+                if (place.List is not null)
+                {
+                    _silent.Remove(place);
+                }
+            }
+        }
+    }
 
     [LoggerMessage(5005, LogLevel.Warning, "The {Listener} listener has {Max} connections, its limit, and closes new ones")]
     private static partial void LogRefusing(ILogger logger, Listener listener, int max);

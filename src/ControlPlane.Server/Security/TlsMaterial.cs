@@ -1,4 +1,7 @@
+using System.Collections.Concurrent;
+using System.Net;
 using System.Net.Security;
+using System.Numerics;
 using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
@@ -17,10 +20,15 @@ internal sealed partial class TlsMaterial : IDisposable
     // Extended key usage id-kp-serverAuth.
     private const string ServerAuthentication = "1.3.6.1.5.5.7.3.1";
 
+    /// <summary>Clients that are told apart in the log, by name and fault.</summary>
+    private const int MaxRefused = 1000;
+
     private readonly string _certFile;
     private readonly string _keyFile;
     private readonly string? _clientCaFile;
     private readonly ILogger<TlsMaterial> _logger;
+    private readonly string _name;
+    private readonly ConcurrentDictionary<(string Subject, string Reason), int> _refused = [];
     private readonly FileWatch _watch;
     private Loaded _loaded;
 
@@ -34,7 +42,7 @@ internal sealed partial class TlsMaterial : IDisposable
     /// <exception cref="StartupException">A file cannot be read or used.</exception>
     public TlsMaterial(string name, string certFile, string keyFile, string? clientCaFile, TimeProvider time, ILogger<TlsMaterial> logger)
     {
-        (_certFile, _keyFile, _clientCaFile, _logger) = (certFile, keyFile, clientCaFile, logger);
+        (_name, _certFile, _keyFile, _clientCaFile, _logger) = (name, certFile, keyFile, clientCaFile, logger);
         try
         {
             _loaded = Load();
@@ -53,11 +61,15 @@ internal sealed partial class TlsMaterial : IDisposable
     private sealed record Loaded(SslStreamCertificateContext Certificate, X509ChainPolicy? ClientPolicy, X509ChainPolicy? ServerPolicy);
 
     /// <summary>What a handshake that begins now uses. Fresh, because its user may fill in the rest.</summary>
-    public SslServerAuthenticationOptions CreateOptions()
+    /// <param name="peer">The client's address.</param>
+    public SslServerAuthenticationOptions CreateOptions(EndPoint? peer)
     {
         var loaded = Volatile.Read(ref _loaded);
         return new SslServerAuthenticationOptions
         {
+            RemoteCertificateValidationCallback = loaded.ClientPolicy is null
+                ? null
+                : (_, certificate, chain, errors) => Accepts(peer, certificate, chain, errors),
             ServerCertificateContext = loaded.Certificate,
             EnabledSslProtocols = SslProtocols.Tls12 | SslProtocols.Tls13,
             ClientCertificateRequired = loaded.ClientPolicy is not null,
@@ -81,6 +93,26 @@ internal sealed partial class TlsMaterial : IDisposable
     }
 
     public void Dispose() => _watch.Dispose();
+
+    private bool Accepts(EndPoint? peer, X509Certificate? certificate, X509Chain? chain, SslPolicyErrors errors)
+    {
+        if (errors == SslPolicyErrors.None)
+        {
+            return true;
+        }
+
+        var reason = certificate is null
+            ? "it shows none"
+            : string.Join("; ", (chain?.ChainStatus ?? []).Select(s => s.StatusInformation.Trim().TrimEnd('.')).Distinct());
+        var who = certificate?.Subject is { Length: > 0 } subject ? subject : "no name";
+        // Who is refused comes again for ever: it is told ever more seldom.
+        if (_refused.Count < MaxRefused && BitOperations.IsPow2(_refused.AddOrUpdate((who, reason), 1, (_, attempts) => attempts + 1)))
+        {
+            LogDenied(_name, peer?.ToString() ?? "", who, _refused[(who, reason)], reason);
+        }
+
+        return false;
+    }
 
     private void Reload()
     {
@@ -141,8 +173,15 @@ internal sealed partial class TlsMaterial : IDisposable
     private static string Explain(Exception e) =>
         e is ArgumentException ? "the key is not the private key of the first certificate, or is encrypted." : e.Message;
 
-    [LoggerMessage(5003, LogLevel.Information, "Certificate {File} renewed; it is valid until {NotAfter}")]
+    [LoggerMessage(5003, LogLevel.Information, "Certificate {File} renewed; it is valid until {NotAfter:yyyy-MM-dd'T'HH:mm:ss'Z'}")]
     private partial void LogRenewed(string file, DateTime notAfter);
+
+    [LoggerMessage(
+        5006,
+        LogLevel.Warning,
+        "A client at {Peer} is denied by {Listener}-client-ca, {Attempts} times so far: its certificate ({Subject}) is not accepted: {Reason}"
+    )]
+    private partial void LogDenied(string listener, string peer, string subject, int attempts, string reason);
 
     [LoggerMessage(5004, LogLevel.Error, "Certificate {File} cannot be renewed and the one read before stays in force: {Reason}")]
     private partial void LogBroken(string file, string reason);

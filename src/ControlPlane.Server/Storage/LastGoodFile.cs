@@ -33,6 +33,9 @@ internal sealed partial class LastGoodFile : BackgroundService
         _logger = logger;
     }
 
+    /// <summary>Where the file is.</summary>
+    public string Path => _path;
+
     /// <summary>
     /// Says what is in force now. Costs nothing here: the newest offer is written later by another thread, which then enumerates
     /// <paramref name="documents"/>; what it enumerates must be immutable.

@@ -49,6 +49,25 @@ public sealed class ManyServersTests(PostgresFixture postgres)
     }
 
     [Fact]
+    public async Task What_another_server_wrote_just_now_is_known_when_a_change_is_judged()
+    {
+        var database = await (await postgres.GetServerAsync()).CreateDatabaseAsync();
+        await using var one = await ControlPlaneHost.StartAsync(o => o with { Store = database });
+        await using var two = await ControlPlaneHost.StartAsync(o => o with { Store = database });
+        for (var i = 0; i < 20; i++)
+        {
+            var key = new ResourceKey(ResourceKind.Upstream, $"u{i}");
+            var version = (await one.Client.PutAsync(key, Bodies.Registering)).Metadata.ResourceVersion;
+            await two.Client.PutAsync(key, Bodies.Upstream(), new AdminClient.WriteOptions { IfMatch = version });
+            await one.Client.PatchAsync(
+                key,
+                new System.Text.Json.Nodes.JsonObject { ["spec"] = new System.Text.Json.Nodes.JsonObject { ["connectTimeout"] = "2s" } }
+            );
+            await two.Client.DeleteAsync(key);
+        }
+    }
+
+    [Fact]
     public async Task Each_server_shows_the_proxies_of_all_and_each_stream_with_the_server_that_holds_it()
     {
         await using var servers = await ServersAsync(3);

@@ -6,6 +6,7 @@ using ControlPlane.Resources;
 using ControlPlane.Server.Tests.Security;
 using ControlPlane.TestKit;
 using Grpc.Core;
+using Microsoft.Extensions.Logging;
 using WriteOptions = ControlPlane.AdminClient.WriteOptions;
 
 namespace ControlPlane.Server.Tests.Admin;
@@ -210,13 +211,16 @@ public sealed class PropagationTests : IAsyncLifetime
             await File.WriteAllTextAsync(Path.Combine(folder, "cert"), certificate);
             await File.WriteAllTextAsync(Path.Combine(folder, "key"), key);
             await File.WriteAllTextAsync(Path.Combine(folder, "ca"), certificates.AuthorityPem);
-            await using var host = await ControlPlaneHost.StartAsync(o =>
-                o with
-                {
-                    XdsTlsCert = Path.Combine(folder, "cert"),
-                    XdsTlsKey = Path.Combine(folder, "key"),
-                    XdsClientCa = Path.Combine(folder, "ca"),
-                }
+            using var log = new LogRecorder();
+            await using var host = await ControlPlaneHost.StartAsync(
+                o =>
+                    o with
+                    {
+                        XdsTlsCert = Path.Combine(folder, "cert"),
+                        XdsTlsKey = Path.Combine(folder, "key"),
+                        XdsClientCa = Path.Combine(folder, "ca"),
+                    },
+                builder => builder.Logging.AddProvider(log)
             );
             using var proxy = certificates.IssueLoaded(n => n.AddDnsName("edge-1"));
             using var client = new XdsClient($"https://localhost:{host.Xds.Port}", Presenting(proxy, certificates));
@@ -233,6 +237,8 @@ public sealed class PropagationTests : IAsyncLifetime
             var refused = Assert.Single((await host.Client.NodesAsync()).Refused);
             Assert.Equal("edge-2", refused.Node);
             Assert.Contains("names edge-1", refused.Reason, StringComparison.Ordinal);
+            Assert.Contains("edge-2", await log.FirstAsync(3004), StringComparison.Ordinal);
+            Assert.Contains("xds_nodes_refused_total", await host.Http.GetStringAsync("/metrics"), StringComparison.Ordinal);
         }
         finally
         {

@@ -138,6 +138,29 @@ public sealed class StoreOutageTests(PostgresFixture postgres) : IClassFixture<P
         await WritesAsync(host);
     }
 
+    [Fact]
+    public async Task A_server_that_starts_on_an_empty_database_serves_what_was_in_force_and_writes_nothing()
+    {
+        using var folder = new DataFolder();
+        var server = await postgres.GetServerAsync();
+        var database = await server.CreateDatabaseAsync();
+        await using (var before = await StartAsync(database, folder))
+        {
+            await before.Client.PutAsync(Cart, Bodies.Upstream());
+            await BackupAsync(database, folder.Backup);
+        }
+
+        await server.EmptyDatabaseAsync(database);
+        using var log = new LogRecorder();
+        await using var host = await StartAsync(database, folder, log);
+        await EmptyIsRefusedAsync(host, log);
+        Assert.Single((await host.Client.ListAsync(ResourceKind.Upstream)).Items);
+        Assert.Contains("last-good", await host.Http.GetStringAsync("/readyz?verbose"), StringComparison.Ordinal);
+
+        await RestoreAsync(database, folder.Backup);
+        await WritesAsync(host);
+    }
+
     private static readonly ResourceKey Cart = new(ResourceKind.Upstream, "cart");
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
     private const int StoreUnavailable = 1002;

@@ -200,6 +200,8 @@ public sealed class ListenersTests : IDisposable
         Assert.Equal("edge-1", await GetXdsAsync(server, proxy));
         await Assert.ThrowsAsync<HttpRequestException>(() => GetXdsAsync(server, null));
         await Assert.ThrowsAsync<HttpRequestException>(() => GetXdsAsync(server, stranger));
+        Assert.Contains("shows none", await server.Logs.FirstAsync(5006), StringComparison.Ordinal);
+        Assert.Contains(stranger.Subject, await server.Logs.FirstAsync(5006), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -254,6 +256,43 @@ public sealed class ListenersTests : IDisposable
             "the listener to take connections again",
             async stop => await http.GetStringAsync(server.Admin + "read", stop) == "local"
         );
+    }
+
+    [Fact]
+    public async Task Connections_that_say_nothing_keep_nobody_out_and_are_closed()
+    {
+        await using var server = await Server.StartAsync(Loopback with { MaxAdminConnections = 3 });
+        var silent = new List<TcpClient>();
+        try
+        {
+            for (var i = 0; i < 10; i++)
+            {
+                var client = new TcpClient();
+                await client.ConnectAsync(IPAddress.Loopback, server.Admin.Port);
+                silent.Add(client);
+            }
+
+            using var http = new HttpClient();
+            Assert.Equal("local", await http.GetStringAsync(server.Admin + "read"));
+            // The oldest made room.
+            Assert.False(await IsOpenAsync(silent[0]));
+        }
+        finally
+        {
+            silent.ForEach(c => c.Dispose());
+        }
+    }
+
+    private static async Task<bool> IsOpenAsync(TcpClient client)
+    {
+        try
+        {
+            return await client.GetStream().ReadAsync(new byte[1]) > 0;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
     }
 
     private static async Task<bool> IsAnsweredAsync(TcpClient client)
