@@ -81,7 +81,7 @@ public sealed class AdminApiClient(HttpClient http)
         CancellationToken cancellationToken = default
     ) => SendAsync<ObjectView>(HttpMethod.Put, ApiPaths.Of(key), Manifests(body), options, cancellationToken);
 
-    /// <summary>Registers an endpoint under the id that follows from its address.</summary>
+    /// <summary>Registers an endpoint under the id that follows from its address. One that is registered already is a conflict: <c>PutAsync</c> replaces it.</summary>
     public Task<ObjectView> RegisterAsync(
         string upstream,
         string body,

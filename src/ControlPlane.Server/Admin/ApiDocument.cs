@@ -211,6 +211,13 @@ internal static class ApiDocument
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
     }
 
+    /// <summary>Whether a write heeds If-Match: one of an object that its address, or its body, names.</summary>
+    public static bool TakesCondition(IEnumerable<object> metadata, string? method) =>
+        method is "PATCH" or "DELETE" || IsManifest(metadata.OfType<BodyMetadata>().FirstOrDefault()?.Type);
+
+    private static bool IsManifest(Type? type) =>
+        type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(ManifestSchema<>);
+
     /// <summary>What comes of ETags: which requests can have a condition, and which answers bear one.</summary>
     private static Task AddConditions(
         OpenApiOperation operation,
@@ -228,7 +235,7 @@ internal static class ApiDocument
         var body = metadata.OfType<BodyMetadata>().FirstOrDefault();
         var method = context.Description.HttpMethod;
         var isRead = method == HttpMethods.Get;
-        if (IsManifest(body?.Type) || method == HttpMethods.Patch || method == HttpMethods.Delete)
+        if (TakesCondition(metadata, method))
         {
             AddHeader(operation, "If-Match", "ETags of states of the object, or *: 412 where it is in none of them.");
         }
@@ -256,9 +263,6 @@ internal static class ApiDocument
         }
 
         return Task.CompletedTask;
-
-        static bool IsManifest(Type? type) =>
-            type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(ManifestSchema<>);
     }
 
     private static void AddHeader(OpenApiOperation operation, string name, string description)

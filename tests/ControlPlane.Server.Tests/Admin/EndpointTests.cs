@@ -198,7 +198,42 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         time.Advance(TimeSpan.FromMinutes(30));
         Assert.Equal("drained", (await host.Client.FindAsync(endpoint))!.Status!.State);
         time.Advance(TimeSpan.FromMinutes(31));
-        Assert.Equal("active", (await host.Client.FindAsync(endpoint))!.Status!.State);
+        await Eventually.True("the endpoint to be back", async _ => (await host.Client.FindAsync(endpoint))!.Status!.State == "active");
+    }
+
+    [Fact]
+    public async Task An_endpoint_of_an_upstream_that_takes_its_endpoints_from_elsewhere_is_unused()
+    {
+        await api.PutAsync("/api/v1/upstreams/turned", Bodies.Registering);
+        await api.PutAsync("/api/v1/upstreams/turned/endpoints/a", Bodies.Endpoint());
+        await api.PutAsync("/api/v1/upstreams/turned", Bodies.Upstream());
+
+        var status = (await api.Client.FindAsync(ResourceKey.Sub(ResourceKind.Endpoint, "turned", "a")))!.Status!;
+
+        Assert.Equal("unused", status.State);
+        Assert.Equal(("False", "Unused"), (status.Conditions[1].Status, status.Conditions[1].Reason));
+    }
+
+    [Fact]
+    public async Task Registering_an_address_twice_is_a_conflict_and_a_name_is_for_put()
+    {
+        await api.PutAsync("/api/v1/upstreams/again", Bodies.Registering);
+        const string Path = "/api/v1/upstreams/again/endpoints";
+        Assert.Equal(201, (await api.SendAsync(HttpMethod.Post, Path, Bodies.Endpoint())).Status);
+
+        var twice = (await api.SendAsync(HttpMethod.Post, Path, """{"spec": {"address": "10.0.0.1", "port": 8080, "weight": 3}}""")).Is(
+            409,
+            "conflict"
+        );
+        Assert.Equal("address-taken", Assert.Single(twice.Errors!.Value).Code);
+        Assert.Equal(1, (int?)(await api.GetAsync(Path + "/10.0.0.1:8080")).Json["spec"]!["weight"] ?? 1);
+
+        var named = await api.SendAsync(
+            HttpMethod.Post,
+            Path,
+            """{"metadata": {"name": "b"}, "spec": {"address": "10.0.0.3", "port": 1}}"""
+        );
+        Assert.Contains("'again/ADDRESS:PORT'", Assert.Single(named.Is(422, "invalid").Errors!.Value).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -120,6 +120,16 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.DoesNotContain("-1", refused.Detail, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("/api/v1/apply")]
+    [InlineData("/api/v1/revisions/1:rollback")]
+    [InlineData("/api/v1/upstreams/any/endpoints/a:drain")]
+    public async Task A_condition_where_none_is_heeded_is_refused(string path)
+    {
+        (await api.SendAsync(HttpMethod.Post, path, "{}", headers: ("If-Match", "\"1\""))).Is(400, "header");
+        (await api.SendAsync(HttpMethod.Post, path, "{}", headers: ("If-None-Match", "*"))).Is(400, "header");
+    }
+
     [Fact]
     public async Task If_match_with_several_states_holds_where_the_object_is_in_one()
     {
