@@ -61,11 +61,7 @@ public static class MessagePipeline
         }
 
         ProtoJsonReader.Merge(allowed, message, "/spec/envoy", found);
-        foreach (var problem in found.Problems)
-        {
-            problems.Add(problem);
-        }
-
+        problems.AddAll(found);
         return !found.HasErrors;
     }
 

@@ -32,6 +32,11 @@ internal sealed class ChangePlan
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
+
+    /// <summary>Objects of the request that cannot be read; the name is empty where that cannot either.</summary>
+    private readonly HashSet<ResourceKey> _unread = [];
+    private readonly HashSet<(int Index, ValidationProblem Warning)> _told = [];
+    private readonly HashSet<(int Index, string Code)> _toldNearer = [];
     private Dictionary<string, int>? _firstChildren;
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
@@ -122,6 +127,11 @@ internal sealed class ChangePlan
 
             if (!change.Faults.IsEmpty)
             {
+                if (change.Manifest is null)
+                {
+                    _unread.Add(change.Key);
+                }
+
                 Take(index, change.Faults);
             }
             else if (change.Manifest is { } manifest)
@@ -338,9 +348,8 @@ internal sealed class ChangePlan
         }
     }
 
-    /// <summary>Whether an object is in the request, though it cannot be read.</summary>
-    private bool IsPromised(ResourceKey key) =>
-        _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false } && (c.Key == key || c.Key.Name.Length == 0));
+    /// <summary>Whether an object is in the request, or may be, though it cannot be read.</summary>
+    private bool IsPromised(ResourceKey key) => _unread.Contains(key) || _unread.Any(k => k.Name.Length == 0);
 
     /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
     private void CheckUses(int index, StoredResource secret)
@@ -495,12 +504,15 @@ internal sealed class ChangePlan
             }
         }
 
+        // An object may name what is not there where it was told so already, or where what it names may be among what was left out.
+        var missing = _problems.Where(p => p.Problem.Code == "reference-not-found").Select(p => p.Key).ToHashSet();
+        var areAllThere = left.Count == 0 && _unread.Count == 0;
         foreach (
             var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Desired, _before.Compiled, affected, _nodes)
         )
         {
             var index = IndexOf(problem.Owner);
-            if (problem.Problem.Code == "reference-not-found" && IsExcused(problem.Owner, left))
+            if (problem.Problem.Code == "reference-not-found" && (!areAllThere || missing.Contains(problem.Owner)))
             {
                 continue;
             }
@@ -516,12 +528,6 @@ internal sealed class ChangePlan
             }
         }
     }
-
-    /// <summary>Whether an object may name what is not there: it was told so already, or what it names may be among what was left out.</summary>
-    private bool IsExcused(ResourceKey owner, IReadOnlySet<ResourceKey> left) =>
-        left.Count > 0
-        || _problems.Exists(p => p.Key == owner && p.Problem.Code == "reference-not-found")
-        || _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false });
 
     private ChangeImpact ImpactOf(IEnumerable<ResourceKey> affected)
     {
@@ -606,14 +612,12 @@ internal sealed class ChangePlan
             if (problem.Severity == ProblemSeverity.Warning)
             {
                 // What the kind's own rules told with a nearer place, the compiled message need not tell again.
-                var isTold = _warnings.Exists(w =>
-                    w.Index == index
-                    && w.Key == key
-                    && (
-                        w.Problem == problem
-                        || (problem.Pointer == "/spec" && w.Problem.Pointer != "/spec" && w.Problem.Code == problem.Code)
-                    )
-                );
+                var isTold = !_told.Add((index, problem)) || (problem.Pointer == "/spec" && _toldNearer.Contains((index, problem.Code)));
+                if (problem.Pointer != "/spec")
+                {
+                    _toldNearer.Add((index, problem.Code));
+                }
+
                 if (!isTold)
                 {
                     _warnings.Add(new ObjectProblem(index, key, problem));

@@ -397,6 +397,20 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
     }
 
     [Fact]
+    public async Task Each_name_in_a_raw_resource_that_nothing_has_is_told()
+    {
+        static string Route(string cluster) => $$$"""{"match": {"prefix": "/{{{cluster}}}"}, "route": {"cluster": "{{{cluster}}}"}}""";
+        var body = """
+            {"spec": {"resource": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "raw-names",
+             "virtualHosts": [{"name": "all", "domains": ["*"], "routes": [ROUTES]}]}}}
+            """.Replace("ROUTES", Route("no-one") + "," + Route("no-two"), StringComparison.Ordinal);
+
+        var faults = (await api.PutAsync("/api/v1/envoyresources/raw-names", body)).Is(422, "invalid").Errors!.Value;
+
+        Assert.Equal(2, faults.Count(f => f.Code == "reference-not-found"));
+    }
+
+    [Fact]
     public async Task Emptying_an_upstream_needs_the_digest_of_what_it_does()
     {
         await api.PutAsync("/api/v1/upstreams/emptied", Bodies.Upstream());
