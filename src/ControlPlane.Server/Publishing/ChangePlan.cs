@@ -36,7 +36,6 @@ internal sealed class ChangePlan
     /// <summary>Objects of the request that cannot be read; the name is empty where that cannot either.</summary>
     private readonly HashSet<ResourceKey> _unread = [];
     private readonly HashSet<(int Index, ValidationProblem Warning)> _told = [];
-    private readonly HashSet<(int Index, string Code)> _toldNearer = [];
     private Dictionary<string, int>? _firstChildren;
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
@@ -138,6 +137,12 @@ internal sealed class ChangePlan
             {
                 var collector = new ProblemCollector();
                 SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
+                if (manifest.Kind == ResourceKind.Endpoint)
+                {
+                    // It is compiled as a part of its upstream, where nobody could tell whose fault is whose.
+                    ObjectCompiler.CheckOverlay(manifest.Spec, collector);
+                }
+
                 Take(index, collector.Problems);
             }
         }
@@ -189,7 +194,7 @@ internal sealed class ChangePlan
     /// </summary>
     private void CheckRest(IReadOnlySet<ResourceKey> affected, HashSet<ResourceKey> unsound)
     {
-        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key)))
+        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key) && w.Resource.Key.Kind != ResourceKind.Endpoint))
         {
             var collector = new ProblemCollector();
             ObjectCompiler.CheckOverlay(resource.Manifest.Spec, collector);
@@ -326,11 +331,6 @@ internal sealed class ChangePlan
             {
                 CheckParent(index, resource);
             }
-
-            if (resource.Key.Kind == ResourceKind.Secret)
-            {
-                CheckUses(index, resource);
-            }
         }
 
         foreach (var gone in Deleted)
@@ -350,21 +350,6 @@ internal sealed class ChangePlan
 
     /// <summary>Whether an object is in the request, or may be, though it cannot be read.</summary>
     private bool IsPromised(ResourceKey key) => _unread.Contains(key) || _unread.Any(k => k.Name.Length == 0);
-
-    /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
-    private void CheckUses(int index, StoredResource secret)
-    {
-        foreach (var referrer in After.Desired.Referrers(secret.Key).Where(r => !_indexes.ContainsKey(r)))
-        {
-            foreach (var reference in After.Desired.Find(referrer)!.Manifest.Spec.References().Where(r => r.Target == secret.Key))
-            {
-                if (reference.Misfit(secret.Manifest.Spec) is { } misfit)
-                {
-                    Conflict(index, "/spec", misfit.Code, $"{referrer} names this object at {misfit.Pointer}: {misfit.Message}");
-                }
-            }
-        }
-    }
 
     private void CheckParent(int index, StoredResource resource)
     {
@@ -465,6 +450,7 @@ internal sealed class ChangePlan
     /// <param name="left">Those that were left out for their faults.</param>
     private void CheckCompiled(IReadOnlySet<ResourceKey> affected, IReadOnlySet<ResourceKey> left)
     {
+        var warnedBySpec = _warnings.ToLookup(w => (w.Key, w.Problem.Code), w => w.Problem.Pointer);
         foreach (var key in affected)
         {
             if (After.Compiled.Find(key) is not { } compiled)
@@ -478,6 +464,15 @@ internal sealed class ChangePlan
             var index = IndexOf(key);
             foreach (var problem in compiled.Problems)
             {
+                // The kind's own rules told it already, there or at a nearer place.
+                if (
+                    problem.Severity == ProblemSeverity.Warning
+                    && warnedBySpec[(key, problem.Code)].Any(p => (p + "/").StartsWith(problem.Pointer + "/", StringComparison.Ordinal))
+                )
+                {
+                    continue;
+                }
+
                 var told = _indexes.ContainsKey(key)
                     ? problem
                     : problem with
@@ -504,20 +499,27 @@ internal sealed class ChangePlan
             }
         }
 
-        // An object may name what is not there where it was told so already, or where what it names may be among what was left out.
-        var missing = _problems.Where(p => p.Problem.Code == "reference-not-found").Select(p => p.Key).ToHashSet();
-        var areAllThere = left.Count == 0 && _unread.Count == 0;
+        // What is not there may be among what was left out, or could not be read.
+        var isIncomplete = left.Count > 0 || _unread.Count > 0;
+        // The names of a friendly spec were checked at their own places.
+        var toldBySpec = _problems.Select(p => (p.Key, p.Problem.Code)).ToHashSet();
         foreach (
             var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Desired, _before.Compiled, affected, _nodes)
         )
         {
             var index = IndexOf(problem.Owner);
-            if (problem.Problem.Code == "reference-not-found" && (!areAllThere || missing.Contains(problem.Owner)))
+            if (
+                (problem.Problem.Code == "reference-not-found" && isIncomplete)
+                || (toldBySpec.Contains((problem.Owner, problem.Problem.Code)) && !IsRawName(problem.Owner, problem.Problem))
+            )
             {
                 continue;
             }
 
-            if (problem.Problem.Severity == ProblemSeverity.Warning || (problem.CanPass && MayPass(problem.Owner, problem.Problem)))
+            if (
+                problem.Problem.Severity == ProblemSeverity.Warning
+                || (problem.CanPass && _request.ValidationWarn && IsRawName(problem.Owner, problem.Problem))
+            )
             {
                 _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem with { Severity = ProblemSeverity.Warning }));
             }
@@ -611,13 +613,7 @@ internal sealed class ChangePlan
         {
             if (problem.Severity == ProblemSeverity.Warning)
             {
-                // What the kind's own rules told with a nearer place, the compiled message need not tell again.
-                var isTold = !_told.Add((index, problem)) || (problem.Pointer == "/spec" && _toldNearer.Contains((index, problem.Code)));
-                if (problem.Pointer != "/spec")
-                {
-                    _toldNearer.Add((index, problem.Code));
-                }
-
+                var isTold = !_told.Add((index, problem));
                 if (!isTold)
                 {
                     _warnings.Add(new ObjectProblem(index, key, problem));
@@ -641,12 +637,18 @@ internal sealed class ChangePlan
     /// one that is, whose own faults are told there.
     /// </summary>
     private bool MayPass(ResourceKey key, ValidationProblem problem) =>
-        _request.ValidationWarn
-        && (
-            !_indexes.ContainsKey(key)
-            || (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
-            || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal)
-        );
+        _request.ValidationWarn && (!_indexes.ContainsKey(key) || IsRaw(key, problem));
+
+    /// <summary>Whether a problem is in a raw resource or an overlay.</summary>
+    private static bool IsRaw(ResourceKey key, ValidationProblem problem) =>
+        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
+        || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal);
+
+    /// <summary>Whether a name is in raw configuration, of a filter for example, and no name of the friendly spec.</summary>
+    private static bool IsRawName(ResourceKey key, ValidationProblem problem) =>
+        IsRaw(key, problem)
+        || problem.Pointer.Contains("/typedConfig/", StringComparison.Ordinal)
+        || problem.Pointer.Contains("/typedPerFilterConfig/", StringComparison.Ordinal);
 
     private void Fault(int index, string pointer, string code, string message) =>
         _problems.Add(new ObjectProblem(index, _request.Changes[index].Key, new ValidationProblem(pointer, code, message)));
