@@ -266,10 +266,7 @@ public sealed class EvidenceLedger
             if (load.Successes >= 0 && load.Errors >= 0 && upstream.IndexOf(load.Endpoint) is var index and >= 0)
             {
                 reporter.Add(index, endpoints, PackedCounts.Of(load.Successes, load.Errors));
-                if (load.Errors > 0)
-                {
-                    upstream.Endpoints[index].ErrorReportedAt = now;
-                }
+                upstream.Endpoints[index].AddTraffic(load, reporter.BegunAt, now);
             }
         }
         upstream.HasNewReport = true;

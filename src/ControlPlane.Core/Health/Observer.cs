@@ -234,6 +234,20 @@ internal sealed class OpinionList
     public bool IsFresh(int index, Instant now) =>
         _opinions[index].Verdict != OpinionVerdict.Unknown && now <= _opinions[index].ExpiresAt && _observers[index].IsPresent;
 
+    /// <summary>When the first failing check of a series began that goes on, of any observer that counts; not set without one.</summary>
+    public Instant FailingSince(Instant now)
+    {
+        var since = Instant.Forever;
+        for (var i = 0; i < Count; i++)
+        {
+            if (_opinions[i].FirstFailAt.IsSet && now <= _opinions[i].ExpiresAt && _observers[i].IsPresent)
+            {
+                since = Instant.Earlier(since, _opinions[i].FirstFailAt);
+            }
+        }
+        return since < Instant.Forever ? since : Instant.Never;
+    }
+
     /// <summary>Begins an opinion anew, in its old place.</summary>
     public void Reset(int index)
     {

@@ -192,6 +192,33 @@ internal sealed class EndpointEvidence
     /// <summary>Receipt of the last load report that held an error.</summary>
     public Instant ErrorReportedAt { get; set; } = Instant.Never;
 
+    /// <summary>
+    /// Of all reports that began after the first failing check of the series that goes on: a dead endpoint soon gets so few requests, by demotion and by the proxies' own ejections,
+    /// that no single window says enough.
+    /// </summary>
+    public RequestCounts SinceFailing { get; private set; }
+
+    private Instant _failingSince = Instant.Never;
+
+    /// <summary>Takes down what a load report says of it.</summary>
+    public void AddTraffic(EndpointLoad load, Instant begunAt, Instant now)
+    {
+        if (load.Errors > 0)
+        {
+            ErrorReportedAt = now;
+        }
+        var since = Opinions.FailingSince(now);
+        if (!since.IsSet || since > _failingSince)
+        {
+            SinceFailing = default;
+        }
+        _failingSince = since;
+        if (since.IsSet && begunAt >= since)
+        {
+            SinceFailing += PackedCounts.Of(load.Successes, load.Errors);
+        }
+    }
+
     /// <summary>The operator's order, which may have expired.</summary>
     public Override? Override { get; set; }
 

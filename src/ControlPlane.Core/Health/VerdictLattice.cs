@@ -51,7 +51,7 @@ internal static class VerdictLattice
         var policy = u.Policy;
         var begunAfter = tally.FirstFailAt < Instant.Forever ? tally.FirstFailAt : fleet.Now;
         var (counts, reports) = u.Traffic.Since(e.Index, begunAfter, policy.VetoWaitWindows);
-        var isHard = IsHard(tally, counts);
+        var isHard = IsHard(tally, counts, e.Evidence.SinceFailing);
         if (
             !isHard
             && counts.Total >= policy.VetoMinimumRequests
@@ -72,8 +72,8 @@ internal static class VerdictLattice
     /// 4.5: (nearly) all traffic since the first failing probe fails, so that keeping the endpoint routable protects nobody; or a quorum is refused and no
     /// traffic since succeeds.
     /// </summary>
-    private static bool IsHard(in ActiveTally tally, RequestCounts since) =>
-        (since.Total >= HardMinimumRequests && OutlierStatistics.Wilson(since.Successes, since.Total).High <= HardSuccess)
+    private static bool IsHard(in ActiveTally tally, RequestCounts since, RequestCounts all) =>
+        (all.Total >= HardMinimumRequests && OutlierStatistics.Wilson(all.Successes, all.Total).High <= HardSuccess)
         || (since.Successes == 0 && tally is { IsQuorum: true, AllFail: true, AreFailsRefusals: true });
 
     /// <summary>Rule 4: a SOFT verdict on a busy endpoint waits up to two windows for traffic to speak. A refusal never waits.</summary>
