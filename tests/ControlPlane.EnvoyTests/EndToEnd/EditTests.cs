@@ -162,7 +162,56 @@ public sealed class EditTests
     {
         await using var server = await ControlPlaneHost.StartAsync();
         await using var edge = await Edge.StartAsync(server.Xds.Port, bootstrap: bootstrap);
+        var written = await server.Client.ApplyAsync(edge.Manifests(), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) });
+        Assert.Equal((1, 0), (written.Propagation!.Acked, written.Propagation.Pending.Length));
+        await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
+        await Eventually.True(
+            "the proxy to have all",
+            async _ =>
+                (await server.Client.NodesAsync()).Items.Select(node => (node.Connected, node.State)).SequenceEqual([(true, "synced")]),
+            TimeSpan.FromSeconds(20)
+        );
+    }
+
+    [Fact]
+    public async Task A_proxy_that_polls_and_refuses_a_cluster_is_shown_and_recovers_when_it_is_corrected()
+    {
+        await using var server = await ControlPlaneHost.StartAsync();
+        await using var edge = await Edge.StartAsync(server.Xds.Port, bootstrap: "edge-rest.yaml");
         await server.Client.ApplyAsync(edge.Manifests());
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
+
+        // What Envoy alone finds out: a ring that is larger at least than at most.
+        const string Ring = """
+            apiVersion: controlplane/v1
+            kind: EnvoyResource
+            metadata: {name: ring}
+            spec:
+              resource:
+                "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+                name: ring
+                type: STATIC
+                connect_timeout: 1s
+                lb_policy: RING_HASH
+                ring_hash_lb_config: {minimum_ring_size: MIN, maximum_ring_size: 1000}
+
+            """;
+        await server.Client.ApplyAsync(
+            Ring.Replace("MIN", "2000", StringComparison.Ordinal),
+            new WriteOptions { ValidationWarn = true, Reason = "a test" }
+        );
+        await Eventually.True(
+            "the refusal",
+            async _ =>
+                (await server.Client.NodesAsync()).Items[0] is { State: "refused" } node
+                && node.Streams[0].Types.SelectMany(t => t.Refusals).Any(r => r.Resource == "ring"),
+            TimeSpan.FromSeconds(20)
+        );
+
+        var mended = await server.Client.ApplyAsync(
+            Ring.Replace("MIN", "500", StringComparison.Ordinal),
+            new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) }
+        );
+        Assert.Equal((1, 0, 0), (mended.Propagation!.Acked, mended.Propagation.Nacked.Length, mended.Propagation.Pending.Length));
     }
 }
