@@ -44,8 +44,9 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     /// <summary>Runs a change of one object and answers with the object.</summary>
     public async Task<IResult> RunOneAsync(HttpContext http, ObjectChange change, ManifestDocument? document = null, string reason = "")
     {
-        var (applied, problem) = await RunAsync(http, [change], document is null ? [] : [document], reason);
-        return problem ?? await AnswerOneAsync(http, change, applied!, document is null ? [] : [document]);
+        var documents = document is null ? ImmutableArray<ManifestDocument>.Empty : [document];
+        var (applied, problem) = await RunAsync(RequestOf(http, [change], reason), documents, http.RequestAborted);
+        return problem ?? await AnswerOneAsync(http, change, applied!, documents);
     }
 
     /// <summary>Runs a change of one object that depends on how it is stored, and answers with the object.</summary>
@@ -110,10 +111,10 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         HttpContext http,
         IReadOnlyList<ObjectChange> changes,
         ImmutableArray<ManifestDocument> documents = default,
-        string reason = ""
+        string note = ""
     )
     {
-        var (applied, problem) = await RunAsync(http, changes, documents, reason);
+        var (applied, problem) = await RunAsync(RequestOf(http, changes, "") with { Note = note }, documents, http.RequestAborted);
         if (applied is null)
         {
             return problem!;
@@ -178,14 +179,13 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     }
 
     private async Task<(ChangeApplied? Applied, ProblemResult? Problem)> RunAsync(
-        HttpContext http,
-        IReadOnlyList<ObjectChange> changes,
+        ChangeRequest request,
         ImmutableArray<ManifestDocument> documents,
-        string reason
+        CancellationToken cancellationToken
     )
     {
-        var outcome = await admission.ChangeAsync(RequestOf(http, changes, reason), http.RequestAborted);
-        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, changes, documents));
+        var outcome = await admission.ChangeAsync(request, cancellationToken);
+        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, request.Changes, documents));
     }
 
     private static ChangeRequest RequestOf(HttpContext http, IReadOnlyList<ObjectChange> changes, string reason) =>
