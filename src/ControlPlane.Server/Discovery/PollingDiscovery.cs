@@ -9,6 +9,7 @@ using Google.Protobuf;
 using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.HttpResults;
 using ResourceName = ControlPlane.Core.Snapshots.ResourceName;
 
 namespace ControlPlane.Server.Discovery;
@@ -40,7 +41,15 @@ internal static class PollingDiscovery
         {
             endpoints.MapPost("/v3/discovery:" + path, (HttpContext context, DiscoveryServer server) => AnswerAsync(type, context, server));
         }
+
+        endpoints.MapPost("/v3/discovery:{type}", Unknown);
     }
+
+    private static ProblemHttpResult Unknown(string type) =>
+        TypedResults.Problem(
+            $"'{type}' cannot be polled. What can: {string.Join(", ", Routes.Select(route => route.Path))}.",
+            statusCode: StatusCodes.Status404NotFound
+        );
 
     private static async Task<IResult> AnswerAsync(ResourceType type, HttpContext context, DiscoveryServer server)
     {

@@ -73,6 +73,20 @@ public sealed class OtherServicesTests
     }
 
     [Fact]
+    public async Task Polling_for_a_type_that_there_is_not_says_which_there_are()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync();
+        using var http = Http(server);
+        var (status, json) = await PostAsync(http, "nothing", "{}");
+        Assert.Equal(HttpStatusCode.NotFound, status);
+        Assert.StartsWith(
+            "'nothing' cannot be polled. What can: clusters, endpoints, ",
+            json!.Value.GetProperty("detail").GetString(),
+            StringComparison.Ordinal
+        );
+    }
+
+    [Fact]
     public async Task Polling_waits_for_the_first_load_and_lets_in_only_who_may()
     {
         await using var server = await DiscoveryTestServer.StartAsync(ready: false, authorize: (node, _) => node.Id == "n" ? null : "no");
@@ -288,9 +302,14 @@ public sealed class OtherServicesTests
         http.DefaultRequestVersion = Version.Parse(version);
         var names = string.Join(',', Enumerable.Repeat("\"name\"", 2_000));
 
-        var (status, _) = await PostAsync(http, "clusters", $$"""{"node": {"id": "n", "cluster": "all"}, "resource_names": [{{names}}]}""");
+        var (status, problem) = await PostAsync(
+            http,
+            "clusters",
+            $$"""{"node": {"id": "n", "cluster": "all"}, "resource_names": [{{names}}]}"""
+        );
 
         Assert.Equal(HttpStatusCode.RequestEntityTooLarge, status);
+        Assert.Contains("larger than 10000 bytes", problem!.Value.GetProperty("detail").GetString(), StringComparison.Ordinal);
     }
 
     [Theory]
