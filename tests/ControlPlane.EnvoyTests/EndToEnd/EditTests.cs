@@ -181,35 +181,29 @@ public sealed class EditTests
         await server.Client.ApplyAsync(edge.Manifests());
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
 
-        // What Envoy alone finds out: a ring that is larger at least than at most.
-        const string Ring = """
+        const string Odd = """
             apiVersion: controlplane/v1
             kind: EnvoyResource
-            metadata: {name: ring}
+            metadata: {name: odd}
             spec:
               resource:
                 "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
-                name: ring
-                type: STATIC
+                name: odd
+                type: LOGICAL_DNS
                 connect_timeout: 1s
-                lb_policy: RING_HASH
-                ring_hash_lb_config: {minimum_ring_size: MIN, maximum_ring_size: 1000}
 
             """;
-        await server.Client.ApplyAsync(
-            Ring.Replace("MIN", "2000", StringComparison.Ordinal),
-            new WriteOptions { ValidationWarn = true, Reason = "a test" }
-        );
+        await server.Client.ApplyAsync(Odd, new WriteOptions { ValidationWarn = true, Reason = "a test" });
         await Eventually.True(
             "the refusal",
             async _ =>
                 (await server.Client.NodesAsync()).Items[0] is { State: "refused" } node
-                && node.Streams[0].Types.SelectMany(t => t.Refusals).Any(r => r.Resource == "ring"),
+                && node.Streams[0].Types.SelectMany(t => t.Refusals).Any(r => r.Resource == "odd"),
             TimeSpan.FromSeconds(20)
         );
 
         var mended = await server.Client.ApplyAsync(
-            Ring.Replace("MIN", "500", StringComparison.Ordinal),
+            Odd.Replace("LOGICAL_DNS", "STATIC", StringComparison.Ordinal),
             new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) }
         );
         Assert.Equal((1, 0, 0), (mended.Propagation!.Acked, mended.Propagation.Nacked.Length, mended.Propagation.Pending.Length));
