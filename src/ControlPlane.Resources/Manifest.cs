@@ -62,18 +62,9 @@ public readonly record struct SpecReference(string Pointer, ResourceKey Target, 
     /// </summary>
     /// <param name="target">The spec of the object that bears the name of <see cref="Target"/>.</param>
     public ValidationProblem? Misfit(ResourceSpec target) =>
-        Content is { } needed && target is SecretSpec secret && secret.Content() is { } held && held != needed
-            ? new ValidationProblem(Pointer, "secret-of-another-kind", $"{Target} holds {Words(held)}, and here {Words(needed)} is needed.")
+        Content is { } needed && target is SecretSpec secret && secret.Content() is { } held
+            ? SecretContents.Misfit(Pointer, Target, needed, held)
             : null;
-
-    private static string Words(SecretContent content) =>
-        content switch
-        {
-            SecretContent.Certificate => "a certificate with its key ('certificate')",
-            SecretContent.ValidationContext => "a set of CAs ('validationContext')",
-            SecretContent.SessionTicketKeys => "a set of session ticket keys ('sessionTicketKeys')",
-            _ => "a generic value ('generic')",
-        };
 }
 
 /// <summary>An object as the store holds it: the manifest plus what the server added.</summary>

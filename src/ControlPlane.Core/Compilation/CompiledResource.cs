@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Validation;
 using Google.Protobuf;
 
@@ -35,7 +36,27 @@ public sealed record CompiledResource(
 /// <param name="Type">The type of the resource that is mentioned.</param>
 /// <param name="Name">Its name.</param>
 /// <param name="Pointer">Where: a JSON pointer into the manifest.</param>
-public sealed record MessageReference(ResourceType Type, string Name, string Pointer);
+public sealed record MessageReference(ResourceType Type, string Name, string Pointer)
+{
+    /// <summary>What the resource must hold, where it is a secret; null for any other type.</summary>
+    public SecretContent? Content { get; init; }
+
+    /// <summary>What the resource is used for, where it is a cluster.</summary>
+    public ClusterUse ClusterUse { get; init; }
+}
+
+/// <summary>What a cluster is named for, as far as not every cluster will do.</summary>
+public enum ClusterUse
+{
+    /// <summary>Requests or connections of clients, or calls over HTTP: any cluster will do.</summary>
+    Traffic,
+
+    /// <summary>gRPC calls that the proxy makes itself.</summary>
+    Grpc,
+
+    /// <summary>A source of configuration beside the stream of this server. Envoy opens it over clusters of its bootstrap alone.</summary>
+    ConfigSource,
+}
 
 /// <summary>One extension that a message uses.</summary>
 /// <param name="Name">The name that the message calls it by, for example <c>envoy.filters.http.lua</c>; may be the user's own word.</param>

@@ -1,7 +1,11 @@
 using System.Collections.Immutable;
+using ControlPlane.Core.Compilation.Rules;
 using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources;
+using ControlPlane.Resources.Secrets;
 using ControlPlane.Resources.Validation;
+using CdsCluster = Envoy.Config.Cluster.V3.Cluster;
+using EnvoySecret = Envoy.Extensions.TransportSockets.Tls.V3.Secret;
 
 namespace ControlPlane.Core.Compilation;
 
@@ -36,12 +40,15 @@ public static class CrossResourceRules
     ) =>
         Reserved(after, affected)
             .Concat(Unresolved(after, before, affected))
+            .Concat(Misfits(after, before, affected))
             .Concat(StillNamed(after, before, affected))
             .Concat(OutsideGroup(after, before, affected))
             .Concat(SharedAddresses(desired, after, desiredBefore, before, affected, nodes));
 
     /// <summary>The static cluster of our bootstraps, through which a proxy reaches this server: Envoy keeps it and ignores ours without a word.</summary>
     private const string BootstrapCluster = "xds_cluster";
+
+    private const string BootstrapOnly = "bootstrap-cluster-needed";
 
     private static IEnumerable<CrossResourceProblem> Reserved(CompiledState after, IReadOnlySet<ResourceKey> affected) =>
         from key in affected
@@ -68,6 +75,7 @@ public static class CrossResourceRules
         from reference in compiled.References
         let target = new ResourceReference(reference.Type, reference.Name)
         where after.OwnerOf(target) is null
+        where reference is not { ClusterUse: ClusterUse.ConfigSource, Name: BootstrapCluster }
         // The assignment of an upstream whose names are being resolved is on its way.
         where !(key.Kind == ResourceKind.Upstream && reference.Type == ResourceType.Endpoints && reference.Name == key.Name)
         let isOld = before.OwnerOf(target) is null && before.Find(key) is { IsRejected: false } old && old.References.Contains(reference)
@@ -77,8 +85,10 @@ public static class CrossResourceRules
             new ValidationProblem(
                 reference.Pointer,
                 "reference-not-found",
-                $"There is no {reference.Type.ShortName} resource '{reference.Name}'. Create the object that makes it first, or in the same request to /api/v1/apply."
-                    + (isCluster ? " A cluster of the proxies' own bootstrap is taken with ?validation=warn&reason=…" : ""),
+                reference.ClusterUse == ClusterUse.ConfigSource
+                    ? $"Envoy opens a source of configuration only over a cluster of its own bootstrap, and whether the proxies have '{reference.Name}' there is not known here. Write ads: {{}} to have it from this server, name {BootstrapCluster}, or have it taken with ?validation=warn&reason=…"
+                    : $"There is no {reference.Type.ShortName} resource '{reference.Name}'. Create the object that makes it first, or in the same request to /api/v1/apply."
+                        + (isCluster ? " A cluster of the proxies' own bootstrap is taken with ?validation=warn&reason=…" : ""),
                 isOld ? ProblemSeverity.Warning : ProblemSeverity.Error
             ),
             IsConflict: false
@@ -86,6 +96,118 @@ public static class CrossResourceRules
         {
             CanPass = isCluster,
         };
+
+    /// <summary>Names of resources that exist and are of no use there: Envoy refuses them, or takes them without a word and then does nothing.</summary>
+    private static IEnumerable<CrossResourceProblem> Misfits(CompiledState after, CompiledState before, IReadOnlySet<ResourceKey> affected)
+    {
+        foreach (var key in affected)
+        {
+            if (after.Find(key) is not { IsRejected: false } compiled)
+            {
+                continue;
+            }
+
+            var old = before.Find(key);
+            foreach (var reference in compiled.References)
+            {
+                // An upstream that only gets another endpoint is not told again.
+                var isSame = old?.References == compiled.References && VersionOf(after, reference) == VersionOf(before, reference);
+                if (!isSame && Misfit(after, reference) is { } misfit)
+                {
+                    var isOld = old?.References.Contains(reference) == true && Misfit(before, reference) is not null;
+                    yield return Told(key, misfit, isOld, isConflict: false);
+                }
+            }
+
+            foreach (var resource in compiled.Resources)
+            {
+                var target = new ResourceReference(resource.Type, resource.Name);
+                if (before.Find(target)?.Version == resource.Version)
+                {
+                    continue;
+                }
+
+                foreach (var referrer in after.Referrers(target).Where(r => !affected.Contains(r)))
+                {
+                    foreach (var reference in after.Find(referrer)!.References.Where(r => r.Type == target.Type && r.Name == target.Name))
+                    {
+                        if (Misfit(after, reference) is { } misfit)
+                        {
+                            misfit = misfit with
+                            {
+                                Pointer = "/spec",
+                                Message = $"{referrer} names this at {misfit.Pointer}: {misfit.Message}",
+                            };
+                            yield return Told(key, misfit, Misfit(before, reference) is not null, isConflict: true);
+                        }
+                    }
+                }
+            }
+        }
+
+        static string? VersionOf(CompiledState state, MessageReference reference) =>
+            state.Find(new ResourceReference(reference.Type, reference.Name))?.Version;
+
+        static CrossResourceProblem Told(ResourceKey owner, ValidationProblem misfit, bool isOld, bool isConflict) =>
+            new(owner, isOld ? misfit with { Severity = ProblemSeverity.Warning } : misfit, isConflict)
+            {
+                CanPass = misfit.Code == BootstrapOnly,
+            };
+    }
+
+    /// <summary>Says why the resource that a message names cannot be what it is named for; null if it can, or if there is none.</summary>
+    private static ValidationProblem? Misfit(CompiledState state, MessageReference reference)
+    {
+        var target = new ResourceReference(reference.Type, reference.Name);
+        if (
+            reference is { Content: null, ClusterUse: ClusterUse.Traffic }
+            || state.OwnerOf(target) is not { } owner
+            || state.Find(target) is not { } resource
+        )
+        {
+            return null;
+        }
+
+        return reference switch
+        {
+            { Content: { } content } => SecretContents.Misfit(reference.Pointer, owner, content, ContentOf(resource)),
+            { ClusterUse: ClusterUse.ConfigSource } => new ValidationProblem(
+                reference.Pointer,
+                BootstrapOnly,
+                $"Envoy opens a source of configuration only over a cluster of its own bootstrap, and '{reference.Name}' is sent by this server ({owner}): every proxy refuses that. Write ads: {{}} to have it from this server, or name a cluster of the bootstrap, such as {BootstrapCluster}."
+            ),
+            _ when !SpeaksGrpc(resource) => new ValidationProblem(
+                reference.Pointer,
+                "grpc-needs-http2",
+                $"gRPC is spoken over HTTP/2, and {owner} speaks HTTP/1.1 or none: every call fails. "
+                    + (
+                        owner.Kind == ResourceKind.Upstream
+                            ? $"Set /spec/protocol of {owner} to 'grpc', or name another."
+                            : $"Give the cluster of {owner} http2ProtocolOptions, or name another."
+                    ),
+                ProblemSeverity.Warning
+            ),
+            _ => null,
+        };
+    }
+
+    private static SecretContent? ContentOf(EncodedResource secret) =>
+        EnvoySecret.Parser.ParseFrom(secret.Payload.Span).TypeCase switch
+        {
+            EnvoySecret.TypeOneofCase.TlsCertificate => SecretContent.Certificate,
+            EnvoySecret.TypeOneofCase.ValidationContext => SecretContent.ValidationContext,
+            EnvoySecret.TypeOneofCase.SessionTicketKeys => SecretContent.SessionTicketKeys,
+            EnvoySecret.TypeOneofCase.GenericSecret => SecretContent.Generic,
+            _ => null,
+        };
+
+    /// <summary>Of a cluster of clusters it is not known here.</summary>
+    private static bool SpeaksGrpc(EncodedResource resource)
+    {
+        var cluster = CdsCluster.Parser.ParseFrom(resource.Payload.Span);
+        return cluster.ClusterDiscoveryTypeCase == CdsCluster.ClusterDiscoveryTypeOneofCase.ClusterType
+            || ClusterRules.SpeaksHttp2(cluster);
+    }
 
     /// <summary>Names of resources that not every proxy gets which gets the name.</summary>
     private static IEnumerable<CrossResourceProblem> OutsideGroup(

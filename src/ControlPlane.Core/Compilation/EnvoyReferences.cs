@@ -1,6 +1,7 @@
 using System.Collections.Frozen;
 using System.Globalization;
 using ControlPlane.Core.Snapshots;
+using ControlPlane.Resources.Secrets;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Route.V3;
 using Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
@@ -8,6 +9,7 @@ using Envoy.Extensions.Filters.Network.TcpProxy.V3;
 using Envoy.Extensions.TransportSockets.Tls.V3;
 using Google.Protobuf;
 using Google.Protobuf.Collections;
+using Google.Protobuf.Reflection;
 using AggregateConfig = Envoy.Extensions.Clusters.Aggregate.V3.ClusterConfig;
 using CdsCluster = Envoy.Config.Cluster.V3.Cluster;
 using ClusterFilter = Envoy.Config.Cluster.V3.Filter;
@@ -48,21 +50,22 @@ internal sealed class EnvoyReferences : IMessageVisitor
 
     private readonly record struct Sink(List<MessageReference> Found, MessagePath Path)
     {
-        public void Cluster(string name, string field) => Add(ResourceType.Cluster, name, field);
+        public void Cluster(string name, string field, ClusterUse use = ClusterUse.Traffic) =>
+            Add(ResourceType.Cluster, name, field, use: use);
 
-        public void Clusters(RepeatedField<string> names, string field)
+        public void Clusters(RepeatedField<string> names, string field, ClusterUse use = ClusterUse.Traffic)
         {
             for (var i = 0; i < names.Count; i++)
             {
-                Cluster(names[i], string.Create(CultureInfo.InvariantCulture, $"{field}/{i}"));
+                Cluster(names[i], string.Create(CultureInfo.InvariantCulture, $"{field}/{i}"), use);
             }
         }
 
-        public void Add(ResourceType type, string name, string field)
+        public void Add(ResourceType type, string name, string field, SecretContent? content = null, ClusterUse use = ClusterUse.Traffic)
         {
             if (name.Length > 0)
             {
-                Found.Add(new MessageReference(type, name, $"{Path.Pointer}/{field}"));
+                Found.Add(new MessageReference(type, name, $"{Path.Pointer}/{field}") { Content = content, ClusterUse = use });
             }
         }
     }
@@ -76,9 +79,16 @@ internal sealed class EnvoyReferences : IMessageVisitor
             Row<Envoy.Extensions.Router.ClusterSpecifiers.Lua.V3.LuaConfig>((m, to) => to.Cluster(m.DefaultCluster, "defaultCluster")),
             Row<Envoy.Extensions.Filters.Http.Fault.V3.HTTPFault>((m, to) => to.Cluster(m.UpstreamCluster, "upstreamCluster")),
             // Clusters: calls that Envoy makes itself.
-            Row<GrpcService.Types.EnvoyGrpc>((m, to) => to.Cluster(m.ClusterName, "clusterName")),
+            Row<GrpcService.Types.EnvoyGrpc>(
+                (m, to) =>
+                    to.Cluster(
+                        m.ClusterName,
+                        "clusterName",
+                        to.Path.Enclosing<ApiConfigSource>() is null ? ClusterUse.Grpc : ClusterUse.ConfigSource
+                    )
+            ),
             Row<HttpUri>((m, to) => to.Cluster(m.Cluster, "cluster")),
-            Row<ApiConfigSource>((m, to) => to.Clusters(m.ClusterNames, "clusterNames")),
+            Row<ApiConfigSource>((m, to) => to.Clusters(m.ClusterNames, "clusterNames", ClusterUse.ConfigSource)),
             Row<Envoy.Config.Trace.V3.ZipkinConfig>((m, to) => to.Cluster(m.CollectorCluster, "collectorCluster")),
             Row<Envoy.Config.Trace.V3.DatadogConfig>((m, to) => to.Cluster(m.CollectorCluster, "collectorCluster")),
             Row<Envoy.Config.Trace.V3.LightstepConfig>((m, to) => to.Cluster(m.CollectorCluster, "collectorCluster")),
@@ -136,7 +146,7 @@ internal sealed class EnvoyReferences : IMessageVisitor
                 {
                     if (IsOurs(m.SdsConfig))
                     {
-                        to.Add(ResourceType.Secret, m.Name, "name");
+                        to.Add(ResourceType.Secret, m.Name, "name", ContentIn(to.Path.Field));
                     }
                 }
             ),
@@ -153,6 +163,16 @@ internal sealed class EnvoyReferences : IMessageVisitor
             to.Add(ResourceType.ExtensionConfig, name, "configDiscovery");
         }
     }
+
+    /// <summary>What a secret must hold by the field that names it. All but those of TLS itself are passwords and tokens of filters.</summary>
+    private static SecretContent ContentIn(FieldDescriptor? field) =>
+        field?.Name switch
+        {
+            "tls_certificate_sds_secret_configs" => SecretContent.Certificate,
+            "validation_context_sds_secret_config" => SecretContent.ValidationContext,
+            "session_ticket_keys_sds_secret_config" => SecretContent.SessionTicketKeys,
+            _ => SecretContent.Generic,
+        };
 
     /// <summary>Whether the resource comes from this server: over the aggregated stream, or from where its parent came.</summary>
     private static bool IsOurs(ConfigSource? source) =>

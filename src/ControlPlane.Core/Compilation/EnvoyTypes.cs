@@ -43,6 +43,20 @@ public static class EnvoyTypes
     /// <exception cref="InvalidProtocolBufferException">The bytes are not of that type.</exception>
     public static IMessage? Unpack(Any any) => Find(any.TypeUrl)?.Parser.ParseFrom(any.Value);
 
+    /// <summary>What an <c>Any</c> holds, if it is of a type; null where it is not, or where its bytes cannot be read, of which a walk tells.</summary>
+    public static T? Unpack<T>(Any? any)
+        where T : class, IMessage, new()
+    {
+        try
+        {
+            return any?.TryUnpack<T>(out var message) == true ? message : null;
+        }
+        catch (InvalidProtocolBufferException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>
     /// Packs a message as a <c>typed_config</c>. Unlike <see cref="Any.Pack(IMessage)"/> the bytes are deterministic (maps sorted, V-14), which versions by content need.
     /// </summary>

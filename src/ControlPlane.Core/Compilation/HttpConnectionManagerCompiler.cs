@@ -25,9 +25,14 @@ internal sealed class HttpConnectionManagerCompiler(
 {
     public const string FilterName = "envoy.filters.network.http_connection_manager";
 
-    /// <summary>For connections that a proxy accepts.</summary>
-    public Any ForConnections(HttpSpec spec, string pointer)
+    /// <summary>For connections that a proxy accepts; with where the parts of the manager come from.</summary>
+    public (Any Manager, MessageOrigins Origins) ForConnections(HttpSpec spec, string pointer)
     {
+        var origins = new MessageOrigins();
+        origins.Add("/rds", $"{pointer}/routeTable");
+        origins.Add("/routeConfig", $"{pointer}/routeTable");
+        origins.Add("/tracing", $"{pointer}/tracing");
+        origins.Add("/tracing/provider/typedConfig/grpcService", $"{pointer}/tracing/upstream");
         var manager = Manager(spec.RouteTable, spec.InlineRouteTable, pointer);
         manager.CodecType = spec.Codec switch
         {
@@ -36,12 +41,12 @@ internal sealed class HttpConnectionManagerCompiler(
             _ => HttpConnectionManager.Types.CodecType.Auto,
         };
         manager.HttpFilters.Clear();
-        manager.HttpFilters.AddRange(Filters(spec, pointer));
+        manager.HttpFilters.AddRange(Filters(spec, pointer, origins));
         manager.AccessLog.AddRange(accessLogs.Select(l => AccessLogs.ForRequests(listener, l)));
         manager.Tracing = TracingTo(spec.Tracing);
         AddTimeoutsAndLimits(spec, manager);
         AddRequestHandling(spec, manager);
-        return EnvoyTypes.Pack(manager);
+        return (EnvoyTypes.Pack(manager), origins);
     }
 
     /// <summary>For a gRPC client that is its own proxy: it refuses filters that it does not know and passes over the rest.</summary>
@@ -98,7 +103,7 @@ internal sealed class HttpConnectionManagerCompiler(
         return compiled;
     }
 
-    private List<HttpFilter> Filters(HttpSpec spec, string pointer)
+    private List<HttpFilter> Filters(HttpSpec spec, string pointer, MessageOrigins origins)
     {
         List<HttpFilter> chain = [];
         if (spec.Cors)
@@ -126,6 +131,12 @@ internal sealed class HttpConnectionManagerCompiler(
                     Disabled = filter.Disabled,
                 }
             );
+        }
+        foreach (var (at, filter) in spec.Filters.Index())
+        {
+            var place = chain.FindIndex(f => f.Name == filter.Name);
+            origins.Add($"/httpFilters/{place}", $"{pointer}/filters/{at}");
+            origins.AddRaw($"/httpFilters/{place}/typedConfig", $"{pointer}/filters/{at}/typedConfig");
         }
         return chain;
     }

@@ -25,13 +25,16 @@ public static class ListenerCompiler
     /// <param name="spec">What is wanted.</param>
     /// <param name="routeTables">Finds a route table by its name; called for those that are inline.</param>
     /// <param name="problems">Gets what is wrong with the raw parts, or that an inline route table does not exist; the message is then without them.</param>
+    /// <param name="origins">Gets where parts of the message come from.</param>
     public static EnvoyListener Compile(
         string name,
         ListenerSpec spec,
         Func<string, RouteTableSpec?> routeTables,
-        ProblemCollector problems
+        ProblemCollector problems,
+        MessageOrigins? origins = null
     )
     {
+        origins ??= new MessageOrigins();
         var http = new HttpConnectionManagerCompiler(name, spec.AccessLogs, routeTables, problems);
         if (spec.ApiListener is { } api)
         {
@@ -62,15 +65,22 @@ public static class ListenerCompiler
         };
         foreach (var (at, chain) in spec.FilterChains.Index())
         {
-            var filters = Filters(name, spec, chain.Http, chain.Tcp, $"/spec/filterChains/{at}/http", http);
+            var (filters, parts) = Filters(name, spec, chain.Http, chain.Tcp, $"/spec/filterChains/{at}/http", http);
             listener.FilterChains.Add(
                 FilterChain(name, chain.ServerNames, Socket(chain.Tls, chain.Tls?.Certificates ?? [], chain.Http), filters)
             );
+            origins.Add($"/filterChains/{at}", parts);
+            origins.Add($"/filterChains/{at}/transportSocket", $"/spec/filterChains/{at}/tls");
         }
         if (spec.Http is not null || spec.Tcp is not null)
         {
-            var filters = Filters(name, spec, spec.Http, spec.Tcp, "/spec/http", http);
+            var (filters, parts) = Filters(name, spec, spec.Http, spec.Tcp, "/spec/http", http);
             listener.FilterChains.AddRange(DefaultFilterChains(name, spec, filters));
+            for (var at = spec.FilterChains.Length; at < listener.FilterChains.Count; at++)
+            {
+                origins.Add($"/filterChains/{at}", parts);
+                origins.Add($"/filterChains/{at}/transportSocket", "/spec/tls");
+            }
         }
         AddListenerFilters(spec, listener);
         return listener;
@@ -122,7 +132,8 @@ public static class ListenerCompiler
     /// <summary>Clients send server names in any case; Envoy compares them in lower case.</summary>
     private static ImmutableArray<string> Lower(ImmutableArray<string> names) => [.. names.Select(n => n.ToLowerInvariant())];
 
-    private static ImmutableArray<Filter> Filters(
+    /// <summary>The filters of a chain, and where the parts of them come from, with pointers from the chain.</summary>
+    private static (ImmutableArray<Filter> Filters, MessageOrigins Origins) Filters(
         string name,
         ListenerSpec spec,
         HttpSpec? http,
@@ -142,12 +153,24 @@ public static class ListenerCompiler
                 }
             );
         }
-        filters.Add(
-            http is not null
-                ? new Filter { Name = HttpConnectionManagerCompiler.FilterName, TypedConfig = compiler.ForConnections(http, httpPointer) }
-                : new Filter { Name = "envoy.filters.network.tcp_proxy", TypedConfig = EnvoyTypes.Pack(Tcp(name, spec, tcp!)) }
-        );
-        return filters.DrainToImmutable();
+        var origins = new MessageOrigins();
+        var terminal = $"/filters/{filters.Count}/typedConfig";
+        for (var at = 0; at < spec.AccessLogs.Length; at++)
+        {
+            origins.Add($"{terminal}/accessLog/{at}", $"/spec/accessLogs/{at}");
+            origins.Add($"{terminal}/accessLog/{at}/typedConfig/commonConfig/grpcService", $"/spec/accessLogs/{at}/grpc/upstream");
+        }
+        if (http is not null)
+        {
+            var (manager, parts) = compiler.ForConnections(http, httpPointer);
+            filters.Add(new Filter { Name = HttpConnectionManagerCompiler.FilterName, TypedConfig = manager });
+            origins.Add(terminal, parts);
+        }
+        else
+        {
+            filters.Add(new Filter { Name = "envoy.filters.network.tcp_proxy", TypedConfig = EnvoyTypes.Pack(Tcp(name, spec, tcp!)) });
+        }
+        return (filters.DrainToImmutable(), origins);
     }
 
     private static TransportSocket? Socket(TlsTerminationSpec? tls, ImmutableArray<ServerCertificateSpec> certificates, HttpSpec? http) =>

@@ -152,6 +152,9 @@ internal sealed class MessagePath(ProblemCollector problems)
     /// <summary>Number of messages around the visited one.</summary>
     public int Depth => _steps.Count;
 
+    /// <summary>The field of its parent that holds the visited message; null of the root and of what is packed into an <c>Any</c>.</summary>
+    public FieldDescriptor? Field => _steps.Count == 0 ? null : _steps[^1].Field;
+
     /// <summary>The key of the nearest map that the visited message is a value of; empty where there is none.</summary>
     public string LastKey => _steps.FindLast(s => s.Key is not null).Key ?? "";
 

@@ -31,27 +31,43 @@ public static class ObjectCompiler
             RouteTableSpec spec => Single(
                 resource,
                 before,
-                problems => Complete(ResourceType.Route, name, RouteTableCompiler.Compile(name, spec, problems), spec.Envoy, problems)
+                (problems, origins) =>
+                    Complete(
+                        ResourceType.Route,
+                        name,
+                        RouteTableCompiler.Compile(name, spec, problems, origins),
+                        spec.Envoy,
+                        problems,
+                        origins
+                    )
             ),
             ListenerSpec spec => Single(
                 resource,
                 before,
-                problems =>
-                    Complete(ResourceType.Listener, name, ListenerCompiler.Compile(name, spec, RouteTable, problems), spec.Envoy, problems)
+                (problems, origins) =>
+                    Complete(
+                        ResourceType.Listener,
+                        name,
+                        ListenerCompiler.Compile(name, spec, RouteTable, problems, origins),
+                        spec.Envoy,
+                        problems,
+                        origins
+                    )
             ),
             SecretSpec spec => Single(
                 resource,
                 before,
-                problems =>
+                (problems, origins) =>
                     Complete(
                         ResourceType.Secret,
                         name,
                         SecretCompiler.Compile(name, spec, inputs.Secrets(spec), inputs.Now, problems),
                         spec.Envoy,
-                        problems
+                        problems,
+                        origins
                     )
             ),
-            EnvoyResourceSpec spec => Single(resource, before, problems => EnvoyResourceCompiler.Compile(spec, problems)),
+            EnvoyResourceSpec spec => Single(resource, before, (problems, _) => EnvoyResourceCompiler.Compile(spec, problems)),
             _ => null,
         };
 
@@ -59,9 +75,18 @@ public static class ObjectCompiler
             desired.Find(new ResourceKey(ResourceKind.RouteTable, table))?.Manifest.Spec as RouteTableSpec;
     }
 
-    /// <summary>Finds what is wrong with the raw part of a spec by itself, for one whose rest is too wrong to be compiled.</summary>
+    /// <summary>Finds what is wrong with the raw parts of a spec by themselves, for one whose rest is too wrong to be compiled, or that is compiled as a part of another.</summary>
     public static void CheckOverlay(ResourceSpec spec, ProblemCollector problems)
     {
+        if (spec is EndpointSpec endpoint)
+        {
+            MessagePipeline.CheckEndpoint(endpoint, "/spec", problems);
+        }
+        else if (spec is UpstreamSpec upstream)
+        {
+            CheckEndpoints(upstream, problems);
+        }
+
         (ResourceType Type, JsonObject? Overlay)? raw = spec switch
         {
             UpstreamSpec s => (ResourceType.Cluster, s.Envoy),
@@ -76,18 +101,36 @@ public static class ObjectCompiler
         }
     }
 
+    private static void CheckEndpoints(UpstreamSpec spec, ProblemCollector problems)
+    {
+        foreach (var (at, endpoint) in spec.Endpoints.Static.Index())
+        {
+            MessagePipeline.CheckEndpoint(endpoint, $"/spec/endpoints/static/{at}", problems);
+        }
+
+        foreach (var (at, host) in spec.Endpoints.Hosts.Index())
+        {
+            MessagePipeline.CheckEndpoint(host, $"/spec/endpoints/hosts/{at}", problems);
+        }
+    }
+
     private static CompiledResource? Complete(
         ResourceType type,
         string name,
         IMessage? message,
         JsonObject? overlay,
-        ProblemCollector problems
-    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems);
+        ProblemCollector problems,
+        MessageOrigins origins
+    ) => message is null ? null : MessagePipeline.Complete(type, name, message, overlay, problems, origins);
 
-    private static CompiledObject Single(StoredResource resource, CompiledObject? before, Func<ProblemCollector, CompiledResource?> compile)
+    private static CompiledObject Single(
+        StoredResource resource,
+        CompiledObject? before,
+        Func<ProblemCollector, MessageOrigins, CompiledResource?> compile
+    )
     {
         var problems = new ProblemCollector();
-        var compiled = compile(problems);
+        var compiled = compile(problems, new MessageOrigins());
         return new CompiledObject
         {
             Owner = resource.Key,
@@ -132,14 +175,18 @@ public static class ObjectCompiler
             compiled = Single(
                 resource,
                 before,
-                found =>
-                    MessagePipeline.Complete(
+                (found, origins) =>
+                {
+                    CheckEndpoints(spec, found);
+                    return Complete(
                         ResourceType.Cluster,
                         name,
-                        UpstreamCompiler.CompileCluster(name, spec, isLarge),
+                        found.HasErrors ? null : UpstreamCompiler.CompileCluster(name, spec, isLarge, origins),
                         spec.Envoy,
-                        found
-                    )
+                        found,
+                        origins
+                    );
+                }
             );
             if (compiled.IsRejected)
             {
@@ -199,7 +246,7 @@ public static class ObjectCompiler
                 .Complete(
                     ResourceType.Endpoints,
                     name,
-                    UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints, view),
+                    UpstreamCompiler.CompileAssignment(name, spec, lifecycle.Endpoints, view, found),
                     overlay: null,
                     found
                 )!

@@ -38,6 +38,7 @@ public static class Redaction
         kind switch
         {
             ResourceKind.Upstream => Envoy.Config.Cluster.V3.Cluster.Descriptor,
+            ResourceKind.Endpoint => Envoy.Config.Endpoint.V3.LbEndpoint.Descriptor,
             ResourceKind.RouteTable => Envoy.Config.Route.V3.RouteConfiguration.Descriptor,
             ResourceKind.Listener => Envoy.Config.Listener.V3.Listener.Descriptor,
             ResourceKind.Secret => Envoy.Extensions.TransportSockets.Tls.V3.Secret.Descriptor,

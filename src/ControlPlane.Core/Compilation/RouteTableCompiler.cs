@@ -24,21 +24,25 @@ public static class RouteTableCompiler
     /// <summary>The key of Envoy's subset load balancer in metadata (<c>envoy.lb</c>).</summary>
     private const string SubsetNamespace = "envoy.lb";
 
+    private const string SpecPointer = "/spec";
+
     /// <summary>Compiles a valid spec; equal inputs give equal messages.</summary>
     /// <param name="name">The object's name.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="problems">Gets what is wrong with the raw parts; the message is then without them.</param>
-    public static RouteConfiguration Compile(string name, RouteTableSpec spec, ProblemCollector problems)
+    /// <param name="origins">Gets where parts of the message come from.</param>
+    public static RouteConfiguration Compile(string name, RouteTableSpec spec, ProblemCollector problems, MessageOrigins? origins = null)
     {
+        origins ??= new MessageOrigins();
         var table = new RouteConfiguration { Name = name, IgnorePortInHostMatching = spec.IgnorePortInHostMatching };
         AddHeaderEdits(spec.RequestHeaders, table.RequestHeadersToAdd, table.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, table.ResponseHeadersToAdd, table.ResponseHeadersToRemove);
-        table.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, "/spec", problems));
+        AddFilterConfig(spec.TypedPerFilterConfig, table.TypedPerFilterConfig, SpecPointer, problems, origins);
 
         var routeNames = spec.VirtualHosts.SelectMany(h => h.Routes).Select(r => r.Name).OfType<string>().ToHashSet(StringComparer.Ordinal);
         foreach (var (at, host) in spec.VirtualHosts.Index())
         {
-            table.VirtualHosts.Add(VirtualHost(name, host, routeNames, $"/spec/virtualHosts/{at}", problems));
+            table.VirtualHosts.Add(VirtualHost(name, host, routeNames, $"{SpecPointer}/virtualHosts/{at}", problems, origins));
         }
         return table;
     }
@@ -48,20 +52,22 @@ public static class RouteTableCompiler
         VirtualHostSpec spec,
         HashSet<string> routeNames,
         string pointer,
-        ProblemCollector problems
+        ProblemCollector problems,
+        MessageOrigins origins
     )
     {
+        origins.Add(InMessage(pointer), pointer);
         var host = new VirtualHost { Name = spec.EffectiveName, RetryPolicy = Retry(spec.Retry) };
         host.Domains.AddRange(spec.Domains);
         AddHeaderEdits(spec.RequestHeaders, host.RequestHeadersToAdd, host.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, host.ResponseHeadersToAdd, host.ResponseHeadersToRemove);
-        host.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, pointer, problems));
+        AddFilterConfig(spec.TypedPerFilterConfig, host.TypedPerFilterConfig, pointer, problems, origins);
         AddCors(spec.Cors, host.TypedPerFilterConfig);
         host.RateLimits.AddRange(spec.RateLimits.Select(RateLimit));
         foreach (var (at, route) in spec.Routes.Index())
         {
             var routeName = route.Name ?? GenerateName($"{table}/{host.Name}", route.Match, routeNames);
-            host.Routes.Add(Route(routeName, route, $"{pointer}/routes/{at}", problems));
+            host.Routes.Add(Route(routeName, route, $"{pointer}/routes/{at}", problems, origins));
         }
         return host;
     }
@@ -90,8 +96,9 @@ public static class RouteTableCompiler
         return name;
     }
 
-    private static Route Route(string name, RouteSpec spec, string pointer, ProblemCollector problems)
+    private static Route Route(string name, RouteSpec spec, string pointer, ProblemCollector problems, MessageOrigins origins)
     {
+        origins.Add(InMessage(pointer), pointer);
         var route = new Route { Name = name, Match = Match(spec.Match) };
         if (spec.Redirect is { } redirect)
         {
@@ -115,10 +122,29 @@ public static class RouteTableCompiler
         }
         AddHeaderEdits(spec.RequestHeaders, route.RequestHeadersToAdd, route.RequestHeadersToRemove);
         AddHeaderEdits(spec.ResponseHeaders, route.ResponseHeadersToAdd, route.ResponseHeadersToRemove);
-        route.TypedPerFilterConfig.Add(TypedConfig.Read(spec.TypedPerFilterConfig, pointer, problems));
+        AddFilterConfig(spec.TypedPerFilterConfig, route.TypedPerFilterConfig, pointer, problems, origins);
         AddCors(spec.Cors, route.TypedPerFilterConfig);
         return route;
     }
+
+    private static void AddFilterConfig(
+        ImmutableSortedDictionary<string, JsonObject> configs,
+        MapField<string, Any> target,
+        string pointer,
+        ProblemCollector problems,
+        MessageOrigins origins
+    )
+    {
+        target.Add(TypedConfig.Read(configs, pointer, problems));
+        foreach (var name in configs.Keys)
+        {
+            var source = $"{pointer}/typedPerFilterConfig/{JsonPointer.Escape(name)}";
+            origins.AddRaw(InMessage(source), source);
+        }
+    }
+
+    /// <summary>Tables, virtual hosts, routes and what filters get of them stand in the message where they stand in the spec.</summary>
+    private static string InMessage(string pointer) => pointer[SpecPointer.Length..];
 
     private static RouteMatch Match(RouteMatchSpec spec)
     {

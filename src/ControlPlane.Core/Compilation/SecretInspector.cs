@@ -71,6 +71,10 @@ internal static class SecretInspector
             InspectKeyOf(chain.Certificates[0], chainAt, problems);
         }
         InspectPrivateKey(spec, material, chain.Certificates.FirstOrDefault(), problems);
+        if (spec.OcspStaple is { } staple && OcspStaple.Explain(material[staple], chain.Certificates.FirstOrDefault()) is { } fault)
+        {
+            problems.Error("/spec/certificate/ocspStaple", "invalid-ocsp-staple", fault);
+        }
     }
 
     private static void InspectPrivateKey(

@@ -1,5 +1,8 @@
 using System.Collections.Immutable;
+using System.Text.Json.Nodes;
+using ControlPlane.Core.Snapshots;
 using ControlPlane.Resources.Upstreams;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Endpoint.V3;
 using Google.Protobuf.WellKnownTypes;
@@ -24,7 +27,8 @@ internal static class UpstreamAssignment
         string name,
         UpstreamSpec spec,
         IReadOnlyList<EndpointState> endpoints,
-        ImmutableSortedDictionary<string, double> localityFactors
+        ImmutableSortedDictionary<string, double> localityFactors,
+        ProblemCollector problems
     )
     {
         var assignment = new ClusterLoadAssignment { ClusterName = name };
@@ -39,7 +43,7 @@ internal static class UpstreamAssignment
         for (var i = 0; i < priorities.Length; i++)
         {
             // Counted anew: gRPC clients refuse gaps, which appear when the last endpoint of a priority leaves; to Envoy an empty priority is none.
-            assignment.Endpoints.AddRange(Localities(spec, priorities[i], (uint)i, localityFactors));
+            assignment.Endpoints.AddRange(Localities(spec, priorities[i], (uint)i, localityFactors, problems));
         }
         return assignment;
     }
@@ -59,7 +63,8 @@ internal static class UpstreamAssignment
         UpstreamSpec spec,
         IEnumerable<EndpointState> endpoints,
         uint priority,
-        ImmutableSortedDictionary<string, double> factors
+        ImmutableSortedDictionary<string, double> factors,
+        ProblemCollector problems
     )
     {
         var localities = new List<LocalityLbEndpoints>();
@@ -85,7 +90,7 @@ internal static class UpstreamAssignment
             var endpointWeights = FitTo32Bits([.. ordered.Select(e => e.Share)]);
             for (var i = 0; i < ordered.Length; i++)
             {
-                locality.LbEndpoints.Add(LbEndpoint(spec, ordered[i], endpointWeights[i]));
+                locality.LbEndpoints.Add(LbEndpoint(spec, ordered[i], endpointWeights[i], problems));
             }
             localities.Add(locality);
             weights.Add(Weight(spec, group.Key, ordered, factors));
@@ -148,7 +153,7 @@ internal static class UpstreamAssignment
             _ => throw new ArgumentOutOfRangeException(nameof(status), status, null),
         };
 
-    private static LbEndpoint LbEndpoint(UpstreamSpec upstream, EndpointState state, uint weight)
+    private static LbEndpoint LbEndpoint(UpstreamSpec upstream, EndpointState state, uint weight, ProblemCollector problems)
     {
         var spec = state.Spec;
         var endpoint = new EnvoyEndpoint
@@ -170,6 +175,21 @@ internal static class UpstreamAssignment
         {
             result.Metadata = new Metadata { FilterMetadata = { [LoadBalancerMetadata] = Struct(spec.Metadata) } };
         }
+        if (spec.Envoy is { } overlay)
+        {
+            Merge(overlay, result, state.Id, problems);
+        }
         return result;
+    }
+
+    /// <summary>An overlay was checked when its endpoint was written; here it can only fail of what another version of the server took.</summary>
+    private static void Merge(JsonObject overlay, LbEndpoint endpoint, string id, ProblemCollector problems)
+    {
+        var found = new ProblemCollector();
+        MessagePipeline.Merge(ResourceType.Endpoints, endpoint, overlay, found);
+        foreach (var problem in found.Problems.Where(p => p.Severity == ProblemSeverity.Error))
+        {
+            problems.Error("/spec/endpoints", problem.Code, $"Of endpoint {id}, at {problem.Pointer}: {problem.Message}");
+        }
     }
 }

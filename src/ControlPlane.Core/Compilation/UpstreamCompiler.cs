@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using ControlPlane.Resources.Upstreams;
+using ControlPlane.Resources.Validation;
 using Envoy.Config.Cluster.V3;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Endpoint.V3;
@@ -22,7 +23,8 @@ public static class UpstreamCompiler
     /// <param name="name">The upstream's name.</param>
     /// <param name="spec">What is wanted.</param>
     /// <param name="isLarge">Under central health: the upstream has so many endpoints that proxies may eject a smaller share of them.</param>
-    public static Cluster CompileCluster(string name, UpstreamSpec spec, bool isLarge = false)
+    /// <param name="origins">Gets where parts of the message come from.</param>
+    public static Cluster CompileCluster(string name, UpstreamSpec spec, bool isLarge = false, MessageOrigins? origins = null)
     {
         var cluster = new Cluster
         {
@@ -52,6 +54,7 @@ public static class UpstreamCompiler
         if (spec.Tls is { } tls)
         {
             cluster.TransportSocket = UpstreamTls.Socket(tls, spec.Protocol);
+            origins?.Add("/transportSocket", "/spec/tls");
         }
         AddDiscovery(name, spec, cluster);
         UpstreamLoadBalancing.AddTo(cluster, spec);
@@ -64,15 +67,20 @@ public static class UpstreamCompiler
     /// <param name="spec">What is wanted.</param>
     /// <param name="endpoints">The endpoints to publish; none gives an empty assignment, which is how Envoy is told that there are none.</param>
     /// <param name="verdict">What the health model makes of them; null where it has not spoken, or is not asked.</param>
+    /// <param name="problems">Gets what of the endpoints' raw parts could not be merged.</param>
     public static ClusterLoadAssignment CompileAssignment(
         string name,
         UpstreamSpec spec,
         IReadOnlyList<EndpointState> endpoints,
-        VerdictView? verdict = null
-    ) =>
-        verdict is null
-            ? UpstreamAssignment.Of(name, spec, endpoints, ImmutableSortedDictionary<string, double>.Empty)
-            : UpstreamAssignment.Of(name, spec, verdict.LayOver(spec, [.. endpoints]), verdict.LocalityFactors);
+        VerdictView? verdict = null,
+        ProblemCollector? problems = null
+    )
+    {
+        problems ??= new ProblemCollector();
+        return verdict is null
+            ? UpstreamAssignment.Of(name, spec, endpoints, ImmutableSortedDictionary<string, double>.Empty, problems)
+            : UpstreamAssignment.Of(name, spec, verdict.LayOver(spec, [.. endpoints]), verdict.LocalityFactors, problems);
+    }
 
     private static void AddDiscovery(string name, UpstreamSpec spec, Cluster cluster)
     {

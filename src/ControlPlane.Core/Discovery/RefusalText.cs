@@ -54,7 +54,7 @@ public static partial class RefusalText
     internal static List<string> NamesIn(string text, IReadOnlyList<string> candidates)
     {
         var found = new List<string>();
-        var perResource = text.Contains("Error adding/updating ", StringComparison.Ordinal);
+        var perResource = IsPerResource(text);
         foreach (var name in candidates)
         {
             if (
@@ -93,6 +93,9 @@ public static partial class RefusalText
 
         return found;
     }
+
+    /// <summary>Whether the text tells of single resources, beside which the client took the others (kind R).</summary>
+    internal static bool IsPerResource(string text) => text.Contains("Error adding/updating ", StringComparison.Ordinal);
 
     /// <summary>
     /// Whether the text says that an address could not be bound, which may change without a word from anyone: another process has it, or the machine has not got it yet.

@@ -52,7 +52,8 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     // What the client of a Delta stream said that it holds; null after the first response (D-30).
     private IReadOnlyDictionary<string, string>? _initialVersions;
 
-    // The client of a state-of-the-world stream brought a version from an earlier stream: it holds something, and this server does not know what.
+    // The client of a state-of-the-world stream brought a version from an earlier stream: it holds something, and this server does not know what but as far as the
+    // version tells.
     private bool _broughtVersion;
 
     // Names as the client wrote them, where that is not the canonical form.
@@ -66,6 +67,9 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     // Listeners whose address another process had: when each is sent again. Kept over the trial, so that the next wait is longer.
     private Dictionary<string, BindRetry>? _bindRetries;
     private Dictionary<string, Gate>? _held;
+
+    // Innocent names of responses of which the client took nothing for something else that has to be listed: they go with the next change.
+    private HashSet<string>? _untaken;
 
     // Groups of suspects that are to be tried, and the one that is being tried (kinds P and W without a name).
     private Stack<ImmutableArray<string>>? _untried;
@@ -314,6 +318,12 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     public void Notify(ResourceSet before, ResourceSet after, ImmutableArray<string> names)
     {
         Quiet = false;
+        if (_untaken is not null)
+        {
+            (_dirtyMore ??= new(StringComparer.Ordinal)).UnionWith(_untaken);
+            _untaken = null;
+        }
+
         if (Wildcard)
         {
             if (!ReferenceEquals(before, _next ?? _base))
@@ -536,9 +546,11 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             (true, false) => _next ?? _base,
         };
         var first = LastNonce == 0;
+        var lacking = first && _broughtVersion && ListsEverything ? BroughtVersion.Lacking(set, _acceptedVersionInfo) : null;
         if (
             Wildcard
             && _allDirty
+            && lacking is not { Count: > 0 }
             && _base.Count == 0
             && _sent.Count == 0
             && _initialVersions is null
@@ -586,7 +598,10 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
             }
             else if (first && _broughtVersion && due is not null)
             {
-                before = EncodedResource.Unknown;
+                before =
+                    lacking is null ? EncodedResource.Unknown
+                    : lacking.Contains(due) ? null
+                    : due;
             }
 
             var same = IsSame(before, due);
@@ -920,6 +935,31 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
     private ImmutableArray<string> Refuse(SentResponse response, string rawText, string text, ResourceSet set, DateTimeOffset now)
     {
         var items = response.Items();
+        if (RefusedAgain(rawText, text, items) is { Count: > 0 } again)
+        {
+            if (RefusalText.IsPerResource(rawText))
+            {
+                // Envoy takes the good clusters and listeners of a response, and says each time again what it does not take of the rest.
+                Prove(response, set);
+            }
+            else
+            {
+                // It took nothing. What came with it is innocent, and goes again with the next change, which may be the correction.
+                foreach (var item in items)
+                {
+                    SetSent(item.Name, item.Before, Wildcard ? _base : set);
+                    (_untaken ??= new(StringComparer.Ordinal)).Add(item.Name);
+                }
+            }
+
+            if (response.IsTrial || _trial.IsEmpty)
+            {
+                NextTrial(set);
+            }
+
+            return [.. again];
+        }
+
         var found = SettlePutBack(response, rawText, text, set, now);
         // What was sent again since is judged by the answer to that: the client may hold another content of it by then.
         var sentSince = _unanswered
@@ -1013,6 +1053,26 @@ internal sealed class Subscription(ResourceType type, XdsProtocol protocol)
         }
 
         return [.. found, .. blamed];
+    }
+
+    /// <summary>
+    /// The names that a refusal is about, where it is only about what was refused before and is listed all the same, because leaving it out could delete what the client goes on
+    /// with; none if it may be about anything new.
+    /// </summary>
+    private List<string> RefusedAgain(string rawText, string text, IReadOnlyList<SentItem> items)
+    {
+        if (!ListsEverything || _parked is null || items.Any(item => ReferenceEquals(item.Before, EncodedResource.Unknown)))
+        {
+            return [];
+        }
+
+        var listed = _parked
+            .Where(parked => parked.Value.Refusal is not null && ReferenceEquals(SentFor(parked.Key), EncodedResource.Unknown))
+            .ToList();
+        return !RefusalText.IsPerResource(rawText)
+                ? listed.FindAll(parked => parked.Value.Refusal!.Text == text).ConvertAll(parked => parked.Key)
+            : RefusalText.NamesIn(rawText, [.. items.Select(item => item.Name)]).Count > 0 ? []
+            : RefusalText.NamesIn(rawText, listed.ConvertAll(parked => parked.Key));
     }
 
     /// <summary>Sends content again that the client refused for a reason which may be gone: no proxy comes back to it by itself.</summary>

@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Text;
 using System.Text.Json.Nodes;
+using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Secrets;
 
@@ -93,6 +94,34 @@ public enum SecretContent
 
     /// <summary>Any bytes.</summary>
     Generic,
+}
+
+/// <summary>Compares what a secret holds with what it is named for.</summary>
+public static class SecretContents
+{
+    /// <summary>Says that a secret holds something else than what is needed where it is named; null if it does not.</summary>
+    /// <param name="pointer">Where it is named.</param>
+    /// <param name="secret">The object that makes the secret.</param>
+    /// <param name="needed">What is needed there.</param>
+    /// <param name="held">What the secret holds; null is nothing.</param>
+    public static ValidationProblem? Misfit(string pointer, ResourceKey secret, SecretContent needed, SecretContent? held) =>
+        held == needed
+            ? null
+            : new ValidationProblem(
+                pointer,
+                "secret-of-another-kind",
+                $"{secret} holds {Words(held)}, and here {Words(needed)} is needed. Name a secret that holds that."
+            );
+
+    private static string Words(SecretContent? content) =>
+        content switch
+        {
+            SecretContent.Certificate => "a certificate with its key ('certificate')",
+            SecretContent.ValidationContext => "a set of CAs ('validationContext')",
+            SecretContent.SessionTicketKeys => "a set of session ticket keys ('sessionTicketKeys')",
+            SecretContent.Generic => "a generic value ('generic')",
+            _ => "nothing",
+        };
 }
 
 /// <summary>A certificate and its key, in PEM.</summary>

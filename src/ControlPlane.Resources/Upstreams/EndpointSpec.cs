@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Nodes;
 using ControlPlane.Resources.Validation;
 
 namespace ControlPlane.Resources.Upstreams;
@@ -38,6 +39,9 @@ public sealed record EndpointSpec : ResourceSpec
 
     /// <summary>How health checks reach this endpoint, where that differs; <c>Endpoint.health_check_config</c>.</summary>
     public EndpointHealthCheckSpec? HealthCheck { get; init; }
+
+    /// <summary>Raw fields of the LbEndpoint in proto-JSON, merged last; not its address, its health status or its weight.</summary>
+    public JsonObject? Envoy { get; init; }
 
     /// <summary>
     /// The id of an endpoint that was given none: <c>address:port</c>, with IPv6 in brackets. In a <c>unix:</c> path, what an id cannot hold becomes <c>_</c>.

@@ -262,6 +262,14 @@ public static class UpstreamValidator
             {
                 problems.Error($"/spec/tls/alpn/{i}", "out-of-range", "An ALPN protocol has 1 to 255 bytes, for example 'h2'.");
             }
+            else if (tls.Alpn[i] == (spec.Protocol is UpstreamProtocol.Http1 ? "h2" : "http/1.1") && spec.Protocol != UpstreamProtocol.Tcp)
+            {
+                problems.Warning(
+                    $"/spec/tls/alpn/{i}",
+                    "alpn-of-another-protocol",
+                    $"An endpoint that chooses '{tls.Alpn[i]}' is then spoken to in another protocol, and every request fails. Leave 'alpn' out, change 'protocol', or use 'protocol: auto' for both."
+                );
+            }
         }
     }
 }

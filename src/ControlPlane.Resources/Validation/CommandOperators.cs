@@ -45,6 +45,8 @@ public static partial class CommandOperators
         """
     );
 
+    private static readonly string[] GrpcStatusForms = ["CAMEL_STRING", "SNAKE_STRING", "NUMBER"];
+
     /// <summary>Known to every supported Envoy, with a parameter.</summary>
     private static readonly FrozenSet<string> WithParameter = Words(
         """
@@ -137,6 +139,14 @@ public static partial class CommandOperators
                     $"%{name}% takes the name of a header, and at most one other to use where that is absent: %{name}(A?B)%."
                 );
             }
+        }
+        else if (name == "GRPC_STATUS" && hasParameter && !GrpcStatusForms.Contains(found.Groups["parameter"].Value))
+        {
+            problems.Error(
+                pointer,
+                "invalid-command-operator",
+                $"%GRPC_STATUS% takes the form of the status: {string.Join(", ", GrpcStatusForms)}, or none. Write %GRPC_STATUS(CAMEL_STRING)%."
+            );
         }
         else if (!isExtended && !WithOptionalParameter.Contains(name))
         {

@@ -95,7 +95,20 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         var compiled = current.Compiled.Find(resource.Key);
         if (compiled is null)
         {
-            return new ObjectStatus { Conditions = [new Condition("Accepted", "True", "Valid", "The object is in force.")] };
+            return new ObjectStatus
+            {
+                Conditions =
+                [
+                    resource.Manifest.Spec is OverrideSpec { ExpiresAt: { } end } && end <= time.GetUtcNow()
+                        ? new Condition(
+                            "Accepted",
+                            "False",
+                            "Expired",
+                            $"The order expired at {end.UtcDateTime:u} and has no effect any more. :clear at its endpoint removes it, and any other order replaces it."
+                        )
+                        : new Condition("Accepted", "True", "Valid", "The object is in force."),
+                ],
+            };
         }
 
         var propagation = propagations.Of(compiled);

@@ -6,7 +6,7 @@ using ControlPlane.Server.Storage;
 
 namespace ControlPlane.Server.Admin;
 
-/// <summary>Operators' orders in force, to read. They are given and taken back on the endpoint: see <see cref="EndpointRoutes"/>.</summary>
+/// <summary>Operators' orders, to read. They are given and taken back on the endpoint: see <see cref="EndpointRoutes"/>.</summary>
 internal static class OverrideRoutes
 {
     public static void Map(RouteGroupBuilder api)
@@ -16,7 +16,10 @@ internal static class OverrideRoutes
         group
             .MapGet("/", (HttpContext http, ObjectLists lists) => lists.List(http, Kind))
             .Takes(Query.Limit, Query.Continue, Query.Selector)
-            .Describe("listOverrides", "Lists operators' orders about endpoints, over all upstreams.")
+            .Describe(
+                "listOverrides",
+                "Lists operators' orders about endpoints, over all upstreams. One that expired stays listed, as not accepted, until it is cleared or replaced."
+            )
             .AnswersList(Kind);
         group
             .MapGet(

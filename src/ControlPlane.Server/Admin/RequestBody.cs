@@ -144,7 +144,7 @@ internal static class RequestBody
             problem.Code,
             problem.Message,
             owner,
-            problem.Pointer.Length == 0 ? null : problem.Pointer,
+            problem.Pointer.Length == 0 ? null : JsonPointer.Excerpt(problem.Pointer),
             problem.Line == 0 ? null : problem.Line,
             problem.Column == 0 ? null : problem.Column
         );

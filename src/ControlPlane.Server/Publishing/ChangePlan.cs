@@ -129,6 +129,12 @@ internal sealed class ChangePlan
             {
                 var collector = new ProblemCollector();
                 SpecTypes.Validate(manifest.Kind, manifest.Spec, collector);
+                if (manifest.Kind == ResourceKind.Endpoint)
+                {
+                    // It is compiled as a part of its upstream, where nobody could tell whose fault is whose.
+                    ObjectCompiler.CheckOverlay(manifest.Spec, collector);
+                }
+
                 Take(index, collector.Problems);
             }
         }
@@ -180,7 +186,7 @@ internal sealed class ChangePlan
     /// </summary>
     private void CheckRest(IReadOnlySet<ResourceKey> affected, HashSet<ResourceKey> unsound)
     {
-        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key)))
+        foreach (var (resource, _) in Written.Where(w => unsound.Contains(w.Resource.Key) && w.Resource.Key.Kind != ResourceKind.Endpoint))
         {
             var collector = new ProblemCollector();
             ObjectCompiler.CheckOverlay(resource.Manifest.Spec, collector);
@@ -316,11 +322,6 @@ internal sealed class ChangePlan
             {
                 CheckParent(index, resource);
             }
-
-            if (resource.Key.Kind == ResourceKind.Secret)
-            {
-                CheckUses(index, resource);
-            }
         }
 
         foreach (var gone in Deleted)
@@ -341,21 +342,6 @@ internal sealed class ChangePlan
     /// <summary>Whether an object is in the request, though it cannot be read.</summary>
     private bool IsPromised(ResourceKey key) =>
         _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false } && (c.Key == key || c.Key.Name.Length == 0));
-
-    /// <summary>Whether a secret still is what those need that name it; those that are written too are checked by themselves.</summary>
-    private void CheckUses(int index, StoredResource secret)
-    {
-        foreach (var referrer in After.Desired.Referrers(secret.Key).Where(r => !_indexes.ContainsKey(r)))
-        {
-            foreach (var reference in After.Desired.Find(referrer)!.Manifest.Spec.References().Where(r => r.Target == secret.Key))
-            {
-                if (reference.Misfit(secret.Manifest.Spec) is { } misfit)
-                {
-                    Conflict(index, "/spec", misfit.Code, $"{referrer} names this object at {misfit.Pointer}: {misfit.Message}");
-                }
-            }
-        }
-    }
 
     private void CheckParent(int index, StoredResource resource)
     {
@@ -446,6 +432,7 @@ internal sealed class ChangePlan
     /// <param name="left">Those that were left out for their faults.</param>
     private void CheckCompiled(IReadOnlySet<ResourceKey> affected, IReadOnlySet<ResourceKey> left)
     {
+        var warnedBySpec = _warnings.ToLookup(w => (w.Key, w.Problem.Code), w => w.Problem.Pointer);
         foreach (var key in affected)
         {
             if (After.Compiled.Find(key) is not { } compiled)
@@ -459,6 +446,15 @@ internal sealed class ChangePlan
             var index = IndexOf(key);
             foreach (var problem in compiled.Problems)
             {
+                // The kind's own rules told it already, there or at a nearer place.
+                if (
+                    problem.Severity == ProblemSeverity.Warning
+                    && warnedBySpec[(key, problem.Code)].Any(p => (p + "/").StartsWith(problem.Pointer + "/", StringComparison.Ordinal))
+                )
+                {
+                    continue;
+                }
+
                 var told = _indexes.ContainsKey(key)
                     ? problem
                     : problem with
@@ -485,17 +481,27 @@ internal sealed class ChangePlan
             }
         }
 
+        // What is not there may be among what was left out, or could not be read.
+        var isIncomplete = left.Count > 0 || _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false });
+        // The names of a friendly spec were checked at their own places.
+        var toldBySpec = _problems.Select(p => (p.Key, p.Problem.Code)).ToHashSet();
         foreach (
             var problem in CrossResourceRules.Check(After.Desired, After.Compiled, _before.Desired, _before.Compiled, affected, _nodes)
         )
         {
             var index = IndexOf(problem.Owner);
-            if (problem.Problem.Code == "reference-not-found" && IsExcused(problem.Owner, left))
+            if (
+                (problem.Problem.Code == "reference-not-found" && isIncomplete)
+                || (toldBySpec.Contains((problem.Owner, problem.Problem.Code)) && !IsRawName(problem.Owner, problem.Problem))
+            )
             {
                 continue;
             }
 
-            if (problem.Problem.Severity == ProblemSeverity.Warning || (problem.CanPass && MayPass(problem.Owner, problem.Problem)))
+            if (
+                problem.Problem.Severity == ProblemSeverity.Warning
+                || (problem.CanPass && _request.ValidationWarn && IsRawName(problem.Owner, problem.Problem))
+            )
             {
                 _warnings.Add(new ObjectProblem(index, problem.Owner, problem.Problem with { Severity = ProblemSeverity.Warning }));
             }
@@ -506,12 +512,6 @@ internal sealed class ChangePlan
             }
         }
     }
-
-    /// <summary>Whether an object may name what is not there: it was told so already, or what it names may be among what was left out.</summary>
-    private bool IsExcused(ResourceKey owner, IReadOnlySet<ResourceKey> left) =>
-        left.Count > 0
-        || _problems.Exists(p => p.Key == owner && p.Problem.Code == "reference-not-found")
-        || _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false });
 
     private ChangeImpact ImpactOf(IEnumerable<ResourceKey> affected)
     {
@@ -595,15 +595,7 @@ internal sealed class ChangePlan
         {
             if (problem.Severity == ProblemSeverity.Warning)
             {
-                // What the kind's own rules told with a nearer place, the compiled message need not tell again.
-                var isTold = _warnings.Exists(w =>
-                    w.Index == index
-                    && w.Key == key
-                    && (
-                        w.Problem == problem
-                        || (problem.Pointer == "/spec" && w.Problem.Pointer != "/spec" && w.Problem.Code == problem.Code)
-                    )
-                );
+                var isTold = _warnings.Exists(w => w.Index == index && w.Key == key && w.Problem == problem);
                 if (!isTold)
                 {
                     _warnings.Add(new ObjectProblem(index, key, problem));
@@ -627,12 +619,18 @@ internal sealed class ChangePlan
     /// one that is, whose own faults are told there.
     /// </summary>
     private bool MayPass(ResourceKey key, ValidationProblem problem) =>
-        _request.ValidationWarn
-        && (
-            !_indexes.ContainsKey(key)
-            || (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
-            || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal)
-        );
+        _request.ValidationWarn && (!_indexes.ContainsKey(key) || IsRaw(key, problem));
+
+    /// <summary>Whether a problem is in a raw resource or an overlay.</summary>
+    private static bool IsRaw(ResourceKey key, ValidationProblem problem) =>
+        (key.Kind == ResourceKind.EnvoyResource && problem.Pointer.StartsWith("/spec/", StringComparison.Ordinal))
+        || problem.Pointer.StartsWith("/spec/envoy", StringComparison.Ordinal);
+
+    /// <summary>Whether a name is in raw configuration, of a filter for example, and no name of the friendly spec.</summary>
+    private static bool IsRawName(ResourceKey key, ValidationProblem problem) =>
+        IsRaw(key, problem)
+        || problem.Pointer.Contains("/typedConfig/", StringComparison.Ordinal)
+        || problem.Pointer.Contains("/typedPerFilterConfig/", StringComparison.Ordinal);
 
     private void Fault(int index, string pointer, string code, string message) =>
         _problems.Add(new ObjectProblem(index, _request.Changes[index].Key, new ValidationProblem(pointer, code, message)));

@@ -27,6 +27,7 @@ public sealed partial class SecretFiles : BackgroundService
     /// <summary>Whoever replaces a certificate replaces its key, too: wait a moment for both.</summary>
     internal static readonly TimeSpan SettleTime = TimeSpan.FromMilliseconds(100);
 
+    private Action<ResourceKey>? _changed;
     private readonly SecretFolder? _folder;
     private readonly string _environmentPrefix;
     private readonly TimeProvider _time;
@@ -54,7 +55,15 @@ public sealed partial class SecretFiles : BackgroundService
     }
 
     /// <summary>Raised on a thread of the pool, once for each secret of which a source reads differently than before.</summary>
-    public event Action<ResourceKey>? Changed;
+    public event Action<ResourceKey>? Changed
+    {
+        add
+        {
+            _changed += value;
+            _due.Writer.TryWrite(true);
+        }
+        remove => _changed -= value;
+    }
 
     /// <summary>Reads the values of a secret as they are now.</summary>
     public SecretMaterial Resolve(SecretSpec spec)
@@ -91,13 +100,19 @@ public sealed partial class SecretFiles : BackgroundService
     /// <summary>Looks at all watched secrets and reports those that read differently.</summary>
     internal void Look()
     {
+        if (_changed is not { } changed)
+        {
+            // What is told to nobody would be taken as told.
+            return;
+        }
+
         foreach (var (key, known) in _watched)
         {
             var digest = DigestOf(known.Spec);
             // False if the secret was replaced or removed meanwhile: whoever did that reads it anew.
             if (digest != known.Digest && _watched.TryUpdate(key, (known.Spec, digest), known))
             {
-                Changed?.Invoke(key);
+                changed(key);
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.Formats.Asn1;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
@@ -54,6 +55,7 @@ public static class Catalogue
     private const string Address = "address: {socketAddress: {address: 127.0.0.1, portValue: 10000}}";
     private const string UpstreamTls = $"{Ext}.transport_sockets.tls.v3.UpstreamTlsContext";
     private const string DownstreamTls = $"{Ext}.transport_sockets.tls.v3.DownstreamTlsContext";
+    private const string HttpFilter = $"{Ext}.filters.http";
     private const string HttpOptions = $"{Ext}.upstreams.http.v3.HttpProtocolOptions";
     private const string HttpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     private const string Static = "name: x, type: STATIC, loadAssignment: {clusterName: x}";
@@ -844,6 +846,17 @@ public static class Catalogue
     private static string Route(string action, string match = "prefix: /") =>
         Hosts($"name: v, domains: ['*'], routes: [{{match: {{{match}}}, {action}}}]");
 
+    private static string PerFilter(string config) => Route($"route: {{cluster: a}}, typedPerFilterConfig: {{f: {{{config}}}}}");
+
+    private static string TemplateMatch(string template) =>
+        $"pathMatchPolicy: {{name: t, typedConfig: {{{Ext}.path.match.uri_template.v3.UriTemplateMatchConfig, pathTemplate: '{template}'}}}}";
+
+    private static string Rewrite(string template, string match) =>
+        Route(
+            $"route: {{cluster: a, pathRewritePolicy: {{name: t, typedConfig: {{{Ext}.path.rewrite.uri_template.v3.UriTemplateRewriteConfig, pathTemplateRewrite: '{template}'}}}}}}",
+            match
+        );
+
     private static string To(string more) => Route($"route: {{cluster: a, {more}}}");
 
     private static IEnumerable<CatalogueRow> RouteRows()
@@ -867,6 +880,72 @@ public static class Catalogue
                 EnvoySays.Yes
             ),
             Table("no domains", Hosts("name: v"), "envoy-constraint", "/virtualHosts/0/domains"),
+            Table(
+                "JWT requirements as the filter has them",
+                PerFilter($"{HttpFilter}.jwt_authn.v3.JwtAuthentication"),
+                "per-route-config",
+                $"{At}/typedPerFilterConfig/f"
+            ),
+            Table(
+                "JWT requirements of a route",
+                PerFilter($"{HttpFilter}.jwt_authn.v3.PerRouteConfig, disabled: true"),
+                null,
+                envoy: EnvoySays.Yes
+            ),
+            Table(
+                "ext_authz as the filter has it",
+                PerFilter($"{HttpFilter}.ext_authz.v3.ExtAuthz"),
+                "per-route-config",
+                $"{At}/typedPerFilterConfig/f"
+            ),
+            Table(
+                "ext_authz as the filter has it, in a wrapper",
+                PerFilter(
+                    $"'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {{{HttpFilter}.ext_authz.v3.ExtAuthz}}"
+                ),
+                "per-route-config",
+                $"{At}/typedPerFilterConfig/f/config"
+            ),
+            Table(
+                "ext_authz of a route",
+                PerFilter($"{HttpFilter}.ext_authz.v3.ExtAuthzPerRoute, disabled: true"),
+                null,
+                envoy: EnvoySays.Yes
+            ),
+            Table("CORS of a route", PerFilter($"{HttpFilter}.cors.v3.CorsPolicy"), null, envoy: EnvoySays.Yes),
+            Table(
+                "fault injection, the same for filter and route",
+                PerFilter($"{HttpFilter}.fault.v3.HTTPFault, abort: {{httpStatus: 503, percentage: {{numerator: 1}}}}"),
+                null,
+                envoy: EnvoySays.Yes
+            ),
+            Table(
+                "local rate limit of a route without tokens",
+                PerFilter($"{HttpFilter}.local_ratelimit.v3.LocalRateLimit, statPrefix: x"),
+                "token-bucket-missing",
+                $"{At}/typedPerFilterConfig/f/tokenBucket"
+            ),
+            Table(
+                "local rate limit of a route",
+                PerFilter(
+                    $"{HttpFilter}.local_ratelimit.v3.LocalRateLimit, statPrefix: x, tokenBucket: {{maxTokens: 1, fillInterval: 1s}}"
+                ),
+                null,
+                envoy: EnvoySays.Yes
+            ),
+            Table(
+                "rewrite by template without template match",
+                Rewrite("/{a}", "prefix: /"),
+                "path-rewrite-template",
+                $"{At}/route/pathRewritePolicy"
+            ),
+            Table(
+                "rewrite by template with an unknown variable",
+                Rewrite("/{b}", TemplateMatch("/{a}")),
+                "path-rewrite-template",
+                $"{At}/route/pathRewritePolicy/typedConfig/pathTemplateRewrite"
+            ),
+            Table("rewrite by template", Rewrite("/x/{a}", TemplateMatch("/{a}")), null, envoy: EnvoySays.Yes),
             Table("no match", Hosts("name: v, domains: ['*'], routes: [{route: {cluster: a}}]"), "envoy-constraint", $"{At}/match"),
             Table("empty match", Route("route: {cluster: a}", ""), "envoy-constraint", $"{At}/match"),
             Table("no action", Hosts("name: v, domains: ['*'], routes: [{match: {prefix: /}}]"), "envoy-constraint", At),
@@ -1059,11 +1138,7 @@ public static class Catalogue
             "/{}",
             "/{a}/{b}/{c}/{d}/{e}/{f}",
         ];
-        static string Template(string template) =>
-            Route(
-                "route: {cluster: a}",
-                $"pathMatchPolicy: {{name: t, typedConfig: {{{Ext}.path.match.uri_template.v3.UriTemplateMatchConfig, pathTemplate: '{template}'}}}}"
-            );
+        static string Template(string template) => Route("route: {cluster: a}", TemplateMatch(template));
         return
         [
             .. good.Select(t => Table("path template " + t, Template(t), null, envoy: EnvoySays.Yes)),
@@ -1085,6 +1160,7 @@ public static class Catalogue
     {
         static string Pair(string chain, string key, string more = "") =>
             $"name: s, tlsCertificate: {{certificateChain: {{inlineString: {chain}}}, privateKey: {{inlineString: {key}}}{more}}}";
+        static string Staple(string response) => Pair("«CERT»", "«KEY»", $", ocspStaple: {{inlineBytes: {response}}}");
         return
         [
             Secret("certificate and key", Pair("«CERT»", "«KEY»"), null, envoy: EnvoySays.Yes),
@@ -1097,6 +1173,11 @@ public static class Catalogue
                 null,
                 envoy: EnvoySays.NotAsked
             ),
+            Secret("OCSP staple", Staple("«OCSP»"), null, envoy: EnvoySays.Yes),
+            Secret("OCSP staple that is none", Staple("aGVsbG8="), "invalid-ocsp-staple", "/tlsCertificate/ocspStaple"),
+            Secret("OCSP staple of another certificate", Staple("«OTHER-OCSP»"), "invalid-ocsp-staple", "/tlsCertificate/ocspStaple"),
+            Secret("OCSP staple of two certificates", Staple("«TWO-OCSP»"), "invalid-ocsp-staple", "/tlsCertificate/ocspStaple"),
+            Secret("OCSP staple of a failure", Staple("«FAILED-OCSP»"), "invalid-ocsp-staple", "/tlsCertificate/ocspStaple"),
             Secret("certificate unparsable", Pair("x", "«KEY»"), "invalid-certificate", "/tlsCertificate/certificateChain"),
             Secret(
                 "a damaged second certificate",
@@ -1289,7 +1370,7 @@ public static class Catalogue
             "%GRPC_STATUS(CAMEL_STRING)%",
         ];
         string[] unknown = ["%NOPE%", "a %DURATIONS% b"];
-        string[] bad = ["100%", "100% sure", "%REQ%", "%duration%", "%REQ(X%"];
+        string[] bad = ["100%", "100% sure", "%REQ%", "%duration%", "%REQ(X%", "%GRPC_STATUS(CAMEL)%"];
         static string Header(string value) =>
             Route($"route: {{cluster: a}}, requestHeadersToAdd: [{{header: {{key: x, value: '{value}'}}}}]");
         static string Log(string format) =>
@@ -1368,6 +1449,77 @@ public static class Catalogue
             ["WORDS+CERT"] = "words\n" + certificate,
             ["CERT+KEY"] = certificate + key,
             ["CERT+WORDS+EC"] = $"{certificate}words\n{ecCertificate}",
+            ["OCSP"] = OcspResponse(certificate),
+            ["OTHER-OCSP"] = OcspResponse(ecCertificate),
+            ["TWO-OCSP"] = OcspResponse(certificate, ecCertificate),
+            ["FAILED-OCSP"] = Convert.ToBase64String([0x30, 0x03, 0x0a, 0x01, 0x06]),
         };
+    }
+
+    /// <summary>An OCSP response in base64 that says of certificates that they are good; nobody signed it.</summary>
+    private static string OcspResponse(params string[] pems)
+    {
+        var now = new DateTimeOffset(2025, 1, 1, 0, 0, 0, TimeSpan.Zero);
+        var data = new AsnWriter(AsnEncodingRules.DER);
+        using (data.PushSequence())
+        {
+            using (data.PushSequence())
+            {
+                using (data.PushSequence(Context(2)))
+                {
+                    data.WriteOctetString(new byte[20]);
+                }
+
+                data.WriteGeneralizedTime(now, omitFractionalSeconds: true);
+                using (data.PushSequence())
+                {
+                    foreach (var pem in pems)
+                    {
+                        using var certificate = X509Certificate2.CreateFromPem(pem);
+                        using (data.PushSequence())
+                        {
+                            using (data.PushSequence())
+                            {
+                                WriteAlgorithm("1.3.14.3.2.26");
+                                data.WriteOctetString(new byte[20]);
+                                data.WriteOctetString(new byte[20]);
+                                data.WriteInteger(certificate.SerialNumberBytes.Span);
+                            }
+
+                            data.WriteNull(new Asn1Tag(TagClass.ContextSpecific, 0));
+                            data.WriteGeneralizedTime(now, omitFractionalSeconds: true);
+                        }
+                    }
+                }
+            }
+
+            WriteAlgorithm("1.2.840.113549.1.1.11");
+            data.WriteBitString(new byte[256]);
+        }
+
+        var response = new AsnWriter(AsnEncodingRules.DER);
+        using (response.PushSequence())
+        {
+            response.WriteEncodedValue([0x0a, 0x01, 0x00]);
+            using (response.PushSequence(Context(0)))
+            using (response.PushSequence())
+            {
+                response.WriteObjectIdentifier("1.3.6.1.5.5.7.48.1.1");
+                response.WriteOctetString(data.Encode());
+            }
+        }
+
+        return Convert.ToBase64String(response.Encode());
+
+        void WriteAlgorithm(string oid)
+        {
+            using (data.PushSequence())
+            {
+                data.WriteObjectIdentifier(oid);
+                data.WriteNull();
+            }
+        }
+
+        static Asn1Tag Context(int value) => new(TagClass.ContextSpecific, value, isConstructed: true);
     }
 }

@@ -460,6 +460,81 @@ public sealed class SotwProtocolTests
     }
 
     [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_what_a_client_refused_before_its_stream_broke_is_known_by_the_version_that_it_brings()
+    {
+        var held = VersionOf("CDS:a=1 CDS:b=1");
+        _xds.With("CDS:a=1 CDS:b=1 CDS:bad=1");
+        Assert.Equal("CDS{a=1,b=1,bad=1}", _xds.Ask(Cluster, version: held));
+        Assert.Equal("CDS{a=1,b=1}", _xds.Nack(Cluster, "Error adding/updating cluster(s) bad: no"));
+        Assert.Equal("", _xds.Ack(Cluster));
+        Assert.Equal("CDS{a=1,b=1,new=1}", _xds.Change("CDS:new=1"));
+        Assert.Equal("", _xds.Ack(Cluster));
+        Assert.Equal(DeliveryState.Acked, _xds.Session.DeliveryOf(Cluster, "new", _xds.Snapshot).State);
+        Assert.Equal(DeliveryState.Nacked, _xds.Session.DeliveryOf(Cluster, "bad", _xds.Snapshot).State);
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_what_is_doubted_and_was_refused_before_the_stream_broke_is_tried_alone_after_the_rest()
+    {
+        var held = VersionOf("CDS:a=1");
+        _xds.With("CDS:a=1 CDS:ring=bad?");
+        Assert.Equal("CDS{a=1}", _xds.Ask(Cluster, version: held));
+        Assert.Equal("CDS{a=1,ring=bad?}", _xds.Ack(Cluster));
+        Assert.Equal("CDS{a=1}", _xds.Nack(Cluster, "Error adding/updating cluster(s) ring: no"));
+        Assert.Equal("", _xds.Ack(Cluster));
+        Assert.Equal(DeliveryState.Nacked, _xds.Session.DeliveryOf(Cluster, "ring", _xds.Snapshot).State);
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_what_has_to_be_listed_though_it_is_refused_each_time_keeps_nothing_else_back()
+    {
+        _xds.With("CDS:a=bad CDS:b=1");
+        _xds.Ask(Cluster, version: "of-an-earlier-stream");
+        _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no");
+
+        Assert.Equal("CDS{a=bad,b=1,new=1}", _xds.Change("CDS:new=1"));
+        Assert.Equal("", _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no"));
+        Assert.Equal(DeliveryState.Acked, _xds.Session.DeliveryOf(Cluster, "new", _xds.Snapshot).State);
+        Assert.Equal("CDS{a=bad,b=2,new=1}", _xds.Change("CDS:b=2"));
+        Assert.Equal("", _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no"));
+        Assert.Equal(DeliveryState.Acked, _xds.Session.DeliveryOf(Cluster, "b", _xds.Snapshot).State);
+
+        Assert.Equal("CDS{a=bad,b=2,new=1,worse=1}", _xds.Change("CDS:worse=1"));
+        Assert.Equal("CDS{a=bad,b=2,new=1}", _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no, worse: no"));
+        Assert.Equal("", _xds.Nack(Cluster, "Error adding/updating cluster(s) a: no"));
+        Assert.Equal("CDS{b=2,new=1}", _xds.Change("CDS:a"));
+    }
+
+    [Fact]
+    [Trait("Rule", "O-08")]
+    public void O08_where_a_client_takes_nothing_of_a_response_for_what_it_refused_before_the_others_wait_and_are_not_blamed()
+    {
+        _xds.With("CDS:a=bad");
+        _xds.Ask(Cluster, version: "of-an-earlier-stream");
+        _xds.Nack(Cluster, "Invalid duration: Expected positive duration");
+
+        Assert.Equal("CDS{a=bad,new=1}", _xds.Change("CDS:new=1"));
+        Assert.Equal("", _xds.Nack(Cluster, "Invalid duration: Expected positive duration"));
+        Assert.Equal(DeliveryState.Pending, _xds.Session.DeliveryOf(Cluster, "new", _xds.Snapshot).State);
+        Assert.Equal("", _xds.Wait(60));
+        Assert.Equal("CDS{a=2,new=1}", _xds.Change("CDS:a=2"));
+        Assert.Equal("", _xds.Ack(Cluster));
+        Assert.Equal(DeliveryState.Acked, _xds.Session.DeliveryOf(Cluster, "new", _xds.Snapshot).State);
+    }
+
+    private static string VersionOf(string words) => SessionDriver.Version(AcceptedBy(SessionDriver.Sotw().With(words)).Last(Cluster));
+
+    private static SessionDriver AcceptedBy(SessionDriver xds)
+    {
+        xds.Ask(Cluster);
+        xds.Ack(Cluster);
+        return xds;
+    }
+
+    [Fact]
     public void A_refusal_says_nothing_of_a_correction_that_the_stream_was_not_told_of_yet()
     {
         _xds.With("CDS:a=1").Ask(Cluster);

@@ -62,6 +62,43 @@ public sealed class RefusedCompanyTests
         await edge.AnswerAsync((_, text) => text.Contains("backend-1", StringComparison.Ordinal), TimeSpan.FromSeconds(2));
     }
 
+    [Theory]
+    [MemberData(nameof(Cases))]
+    [Trait("Rule", "O-08")]
+    public async Task O08_after_a_restart_what_an_Envoy_had_refused_is_told_again_and_stops_nothing(string bootstrap, EnvoyRelease release)
+    {
+        await using var server = new ServerProcess();
+        await server.StartAsync();
+        await using var edge = await Edge.StartAsync(server.XdsPort, release, bootstrap: bootstrap);
+        await server.Client.ApplyAsync(edge.Manifests());
+        await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(10));
+        await server.Client.ApplyAsync(string.Join("---\n", Late(), Single()), LetPast);
+        await ExpectRefusalAsync(server.Client, "late", "ring");
+        await ExpectRefusalAsync(server.Client, "single", "LOGICAL_DNS");
+
+        server.Kill();
+        await server.StartAsync();
+        await Eventually.True(
+            "the refusals, told again",
+            async _ => (await RefusedAsync(server.Client)).IsSupersetOf(["late", "single"]),
+            TimeSpan.FromSeconds(30)
+        );
+        await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "later"), edge.Upstream("later", edge.Backends[2]));
+        await server.Client.PutAsync(Edge.Key(ResourceKind.RouteTable, "edge"), Edge.RouteTable("- {match: {prefix: /}, upstream: later}"));
+        await edge.AnswerAsync((_, text) => text.Contains("backend-2", StringComparison.Ordinal), TimeSpan.FromSeconds(2));
+        await server.Client.PutAsync(Edge.Key(ResourceKind.Upstream, "later"), edge.Upstream("later", edge.Backends[1]));
+        await edge.AnswerAsync((_, text) => text.Contains("backend-1", StringComparison.Ordinal), TimeSpan.FromSeconds(2));
+        Assert.Equal(["late", "single"], (await RefusedAsync(server.Client)).Order());
+    }
+
+    private static async Task<HashSet<string>> RefusedAsync(AdminApiClient client) =>
+        (await client.NodesAsync())
+            .Items.SelectMany(n => n.Streams)
+            .SelectMany(s => s.Types)
+            .SelectMany(t => t.Refusals)
+            .Select(r => r.Resource)
+            .ToHashSet(StringComparer.Ordinal);
+
     [Fact]
     public async Task A_listener_that_was_refused_for_its_address_is_tried_again_when_another_one_goes()
     {
@@ -148,16 +185,19 @@ public sealed class RefusedCompanyTests
         return (File.ReadAllText(Path.Combine(folder, "tls.crt")), File.ReadAllText(Path.Combine(folder, "tls.key")));
     }
 
-    private static async Task ExpectRefusalAsync(ControlPlaneHost server, string name, params string[] words) =>
+    private static Task ExpectRefusalAsync(ControlPlaneHost server, string name, params string[] words) =>
+        ExpectRefusalAsync(server.Client, name, words);
+
+    private static async Task ExpectRefusalAsync(AdminApiClient client, string name, params string[] words) =>
         await Eventually.True(
             $"the refusal of {name}",
             async _ =>
-                (await server.Client.NodesAsync())
+                (await client.NodesAsync())
                     .Items.SelectMany(n => n.Streams)
                     .SelectMany(s => s.Types)
                     .SelectMany(t => t.Refusals)
                     .Any(r => r.Resource == name && words.Any(word => r.Message.Contains(word, StringComparison.Ordinal)))
-                && (await server.Client.FindAsync(Edge.Key(ResourceKind.EnvoyResource, name)))!
+                && (await client.FindAsync(Edge.Key(ResourceKind.EnvoyResource, name)))!
                     .Status!.Conditions.Single(c => c.Type == "Programmed")
                     .Status == "False",
             TimeSpan.FromSeconds(2)
@@ -179,6 +219,8 @@ public sealed class RefusedCompanyTests
             "envoy.config.cluster.v3.Cluster",
             "type: STATIC, lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 2000, maximum_ring_size: 1000}, load_assignment: {cluster_name: late, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 80}}}}]}]}"
         );
+
+    private static string Single() => Raw("single", "envoy.config.cluster.v3.Cluster", "type: LOGICAL_DNS");
 
     private static string Unparsable() => Raw("unparsable", "envoy.config.cluster.v3.Cluster", "type: STATIC, connect_timeout: 0s");
 

@@ -412,6 +412,12 @@ public sealed class UpstreamValidatorTests
                 "blocks-everything"
             },
             { $"tls: {{ sni: a.example.com, ca: system, minVersion: tls11 }}\n{Endpoints}", "/spec/tls/minVersion", "tls-version-old" },
+            { $"tls: {{ sni: a.example.com, ca: system, alpn: [h2] }}\n{Endpoints}", "/spec/tls/alpn/0", "alpn-of-another-protocol" },
+            {
+                $"protocol: grpc\ntls: {{ sni: a.example.com, ca: system, alpn: [h2, http/1.1] }}\n{Endpoints}",
+                "/spec/tls/alpn/1",
+                "alpn-of-another-protocol"
+            },
             {
                 $"health: {{ authority: envoy, panicThresholdPercent: 80 }}\n{Endpoints}",
                 "/spec/health/panicThresholdPercent",

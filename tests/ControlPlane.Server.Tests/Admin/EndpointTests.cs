@@ -179,6 +179,38 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         );
     }
 
+    [Theory]
+    [InlineData("2000-01-02T03:04:05Z", "False", "Expired", "2000-01-02 03:04:05Z", "active")]
+    [InlineData("8000-01-01T00:00:00Z", "True", "Valid", "in force", "disabled")]
+    public async Task An_order_says_whether_it_is_in_force(string end, string status, string reason, string words, string state)
+    {
+        var upstream = "expiring-" + state;
+        await api.PutAsync($"/api/v1/upstreams/{upstream}", Bodies.Registering);
+        await api.PutAsync($"/api/v1/upstreams/{upstream}/endpoints/a", Bodies.Endpoint());
+        await api.PutAsync($"/api/v1/upstreams/{upstream}/endpoints/b", Bodies.Endpoint("10.0.0.2"));
+        var applied = await api.SendAsync(
+            HttpMethod.Post,
+            "/api/v1/apply",
+            $$"""
+            apiVersion: controlplane/v1
+            kind: Override
+            metadata: {name: {{upstream}}/a}
+            spec: {action: disable, reason: bad disk, startedAt: '2000-01-01T00:00:00Z', expiresAt: '{{end}}'}
+            """,
+            "application/yaml"
+        );
+        Assert.Equal(200, applied.Status);
+
+        var orders = (await api.GetAsync("/api/v1/overrides")).Json["items"]!.AsArray();
+        var condition = orders.Single(o => (string?)o!["metadata"]!["name"] == $"{upstream}/a")!["status"]!["conditions"]![0]!;
+        Assert.Equal(
+            ("Accepted", status, reason),
+            ((string?)condition["type"], (string?)condition["status"], (string?)condition["reason"])
+        );
+        Assert.Contains(words, (string?)condition["message"], StringComparison.Ordinal);
+        Assert.Equal(state, (string?)(await api.GetAsync($"/api/v1/upstreams/{upstream}/endpoints/a")).Json["status"]!["state"]);
+    }
+
     [Fact]
     public async Task Orders_end_after_an_hour_unless_said_and_drained_endpoints_leave_after_the_drain_time()
     {

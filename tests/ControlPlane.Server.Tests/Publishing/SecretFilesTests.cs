@@ -154,6 +154,18 @@ public sealed class SecretFilesTests : IDisposable
     }
 
     [Fact]
+    public void What_changed_before_anybody_listened_is_reported_to_the_first_who_does()
+    {
+        Write("one", "1");
+        _files.Watch(Key, Generic(new SecretSource { File = "one" }));
+        _files.Look();
+        Write("one", "2");
+        _files.Look();
+        Assert.Equal([Key], Look());
+        Assert.Empty(Look());
+    }
+
+    [Fact]
     public void The_swap_of_a_Kubernetes_volume_is_a_rotation()
     {
         Write("..2030_01/tls.crt", "old");

@@ -300,7 +300,8 @@ internal static class ClusterRules
         }
     }
 
-    private static bool SpeaksHttp2(Cluster cluster)
+    /// <summary>Whether HTTP/2 is spoken to the cluster, always or where the endpoint wants it.</summary>
+    public static bool SpeaksHttp2(Cluster cluster)
     {
 #pragma warning disable CS0612 // Deprecated by Envoy, and still taken by it.
         var isLegacy = cluster.Http2ProtocolOptions is not null;
@@ -321,8 +322,7 @@ internal static class ClusterRules
 
     private static HttpProtocolOptions? HttpOptions(Cluster cluster) =>
         cluster.TypedExtensionProtocolOptions.TryGetValue(HttpOptionsKey, out var packed)
-        && packed.TryUnpack<HttpProtocolOptions>(out var options)
-            ? options
+            ? EnvoyTypes.Unpack<HttpProtocolOptions>(packed)
             : null;
 
     private static void CheckProtocolOptions(Cluster cluster, MessagePath path)

@@ -2,9 +2,12 @@ using ControlPlane.Resources.Validation;
 using Envoy.Config.Accesslog.V3;
 using Envoy.Config.Core.V3;
 using Envoy.Config.Listener.V3;
+using Envoy.Config.Route.V3;
+using Envoy.Extensions.Filters.Http.LocalRatelimit.V3;
 using Envoy.Extensions.Filters.Http.Router.V3;
 using Envoy.Extensions.Filters.Http.UpstreamCodec.V3;
 using Envoy.Extensions.Filters.Network.HttpConnectionManager.V3;
+using Google.Protobuf.Collections;
 using Google.Protobuf.Reflection;
 using Google.Protobuf.WellKnownTypes;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
@@ -67,6 +70,25 @@ internal static class FilterRules
                 }
             ),
             On<FilterChain>(CheckNetworkFilters),
+            On<RouteConfiguration>((m, path) => CheckPerRoute(m.TypedPerFilterConfig, path)),
+            On<VirtualHost>((m, path) => CheckPerRoute(m.TypedPerFilterConfig, path)),
+            On<Route>((m, path) => CheckPerRoute(m.TypedPerFilterConfig, path)),
+            On<WeightedCluster.Types.ClusterWeight>((m, path) => CheckPerRoute(m.TypedPerFilterConfig, path)),
+            On<FilterConfig>((m, path) => CheckPerRoute(path.LastKey, m.Config, "/config", path)),
+            On<LocalRateLimit>(
+                (m, path) =>
+                {
+                    var isPerRoute = path.Enclosing<RouteConfiguration>() is not null || path.Enclosing<VirtualHost>() is not null;
+                    if (isPerRoute && path.Enclosing<HttpFilter>() is null && m.TokenBucket is null)
+                    {
+                        path.Error(
+                            "/tokenBucket",
+                            "token-bucket-missing",
+                            "What the local rate limit gets of a route has a token bucket of its own. Give tokenBucket: {maxTokens: 100, tokensPerFill: 100, fillInterval: 1s}."
+                        );
+                    }
+                }
+            ),
             On<HttpConnectionManager>(CheckHttpFilters),
             On<HttpProtocolOptions>(CheckUpstreamFilters),
         ];
@@ -152,6 +174,35 @@ internal static class FilterRules
             }
         }
     }
+
+    private static void CheckPerRoute(MapField<string, Any> configs, MessagePath path)
+    {
+        foreach (var (name, config) in configs)
+        {
+            CheckPerRoute(name, config, "/typedPerFilterConfig/" + JsonPointer.Escape(name), path);
+        }
+    }
+
+    /// <summary>The API has the message for routes beside that of the filter, and Envoy takes no other.</summary>
+    private static void CheckPerRoute(string name, Any? config, string tail, MessagePath path)
+    {
+        if (
+            EnvoyTypes.FindByName(NameOf(config)) is { } given
+            && given.File.Package.StartsWith("envoy.extensions.filters.http.", StringComparison.Ordinal)
+            && given.File.MessageTypes.FirstOrDefault(IsPerRoute) is { } needed
+            && given != needed
+        )
+        {
+            path.Error(
+                tail,
+                "per-route-config",
+                $"'{name}' gets a {given.Name} here, which configures the filter itself. For routes it takes {EnvoyTypes.UrlPrefix}{needed.FullName}."
+            );
+        }
+    }
+
+    private static bool IsPerRoute(MessageDescriptor type) =>
+        type.Name.EndsWith("PerRoute", StringComparison.Ordinal) || type.Name == "PerRouteConfig";
 
     private static void CheckUpstreamFilters(HttpProtocolOptions options, MessagePath path)
     {

@@ -1,8 +1,10 @@
 using ControlPlane.Resources.RouteTables;
 using ControlPlane.Resources.Validation;
+using Envoy.Config.Route.V3;
 using Envoy.Type.Matcher.V3;
 using static ControlPlane.Core.Compilation.Rules.SemanticRules;
 using UriTemplateMatch = Envoy.Extensions.Path.Match.UriTemplate.V3.UriTemplateMatchConfig;
+using UriTemplateRewrite = Envoy.Extensions.Path.Rewrite.UriTemplate.V3.UriTemplateRewriteConfig;
 using XdsRegexMatcher = Xds.Type.Matcher.V3.RegexMatcher;
 
 namespace ControlPlane.Core.Compilation.Rules;
@@ -15,6 +17,7 @@ internal static class MatcherRules
             On<RegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
             On<XdsRegexMatcher>((m, path) => path.Problems.Re2(path.Pointer + "/regex", m.Regex)),
             On<RegexMatchAndSubstitute>(CheckSubstitution),
+            On<Route>(CheckTemplateRewrite),
             On<UriTemplateMatch>(
                 (m, path) =>
                 {
@@ -25,6 +28,31 @@ internal static class MatcherRules
                 }
             ),
         ];
+
+    private static void CheckTemplateRewrite(Route route, MessagePath path)
+    {
+        if (EnvoyTypes.Unpack<UriTemplateRewrite>(route.Route_?.PathRewritePolicy?.TypedConfig) is not { } rewrite)
+        {
+            return;
+        }
+
+        var match = EnvoyTypes.Unpack<UriTemplateMatch>(route.Match?.PathMatchPolicy?.TypedConfig);
+        if (match is null)
+        {
+            path.Error(
+                "/route/pathRewritePolicy",
+                "path-rewrite-template",
+                $"A template rewrites only what a template matched. Give the match a pathMatchPolicy of type {UriTemplateMatch.Descriptor.FullName}."
+            );
+        }
+        else if (
+            PathTemplate.ExplainMatch(match.PathTemplate, out var variables) is null
+            && PathTemplate.ExplainRewrite(rewrite.PathTemplateRewrite, variables) is { } fault
+        )
+        {
+            path.Error("/route/pathRewritePolicy/typedConfig/pathTemplateRewrite", "path-rewrite-template", fault);
+        }
+    }
 
     private static void CheckSubstitution(RegexMatchAndSubstitute rewrite, MessagePath path)
     {

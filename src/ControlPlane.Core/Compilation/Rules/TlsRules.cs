@@ -262,6 +262,14 @@ internal static class TlsRules
             }
         }
 
+        if (
+            certificate.OcspStaple?.SpecifierCase == DataSource.SpecifierOneofCase.InlineBytes
+            && OcspStaple.Explain(certificate.OcspStaple.InlineBytes.Memory, leaf) is { } fault
+        )
+        {
+            path.Error("/ocspStaple", "invalid-ocsp-staple", fault);
+        }
+
         if (InlineText(certificate.PrivateKey) is { } key && !Pem.IsEd25519(leaf))
         {
             CheckKey(leaf, key, certificate.Password, path);
