@@ -335,17 +335,18 @@ internal sealed class DiscoveryStream : INodeConnection
         var count = ResourceType.All.Sum(type => _session.NamesOf(type).Count);
         // A name that is said again is counted again, until it matters.
         _namesLength += request.Names.Sum(name => (long)name.Length);
-        if (_namesLength > options.MaxNamesLength)
+        if (count <= options.MaxNames && _namesLength <= options.MaxNamesLength)
         {
-            _namesLength = ResourceType.All.Sum(type => _session.NamesOf(type).Sum(name => (long)name.Length));
+            return;
         }
 
+        _namesLength = ResourceType.All.Sum(type => _session.NamesOf(type).Sum(name => (long)name.Length));
         if (count > options.MaxNames || _namesLength > options.MaxNamesLength)
         {
             throw new RpcException(
                 new Status(
                     StatusCode.ResourceExhausted,
-                    $"This stream asks for {count} names; one may ask for {options.MaxNames}, of {options.MaxNamesLength} characters together. Unsubscribe from what is not needed, or ask on several streams."
+                    $"This stream asks for {count} names of {_namesLength} characters together; {options.MaxNames} names of {options.MaxNamesLength} characters are the most. Unsubscribe from what is not needed, or ask on several streams."
                 )
             );
         }

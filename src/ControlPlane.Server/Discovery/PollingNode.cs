@@ -24,6 +24,7 @@ internal sealed class PollingNode(DiscoveryServer server, NodeIdentity node, str
     private readonly Dictionary<(ResourceType Type, string Names), Poll> _polls = [];
     private readonly long _id = server.NextStreamId();
     private readonly DateTimeOffset _since = server.Time.GetUtcNow();
+    private DateTimeOffset _forgotAt;
 
     /// <summary>One subscription of the node. Envoy asks for each cluster's endpoints, each route table and each secret by itself.</summary>
     private sealed class Poll
@@ -180,8 +181,15 @@ internal sealed class PollingNode(DiscoveryServer server, NodeIdentity node, str
         return all.Count() <= server.Options.MaxNames && all.Sum(name => (long)name.Length) <= server.Options.MaxNamesLength;
     }
 
+    /// <summary>Forgets what is not asked for any more. Looks now and then only: a node may have thousands of subscriptions, each with polls of its own.</summary>
     private void Forget(DateTimeOffset now)
     {
+        if (now - _forgotAt < GoneAfter / 10)
+        {
+            return;
+        }
+
+        _forgotAt = now;
         foreach (var (key, poll) in _polls)
         {
             if (now - poll.At > GoneAfter)

@@ -480,7 +480,11 @@ public sealed class OperationTests
         await delta.AskAsync(Secret.TypeUrl, "c", "d");
         var status = await delta.EndAsync();
         Assert.Equal(StatusCode.ResourceExhausted, status.StatusCode);
-        Assert.Contains("asks for 4 names; one may ask for 3", status.Detail, StringComparison.Ordinal);
+        Assert.Contains(
+            "asks for 4 names of 4 characters together; 3 names of 20 characters are the most",
+            status.Detail,
+            StringComparison.Ordinal
+        );
 
         using var sotw = client.OpenSotw("sotw");
         // To say a name again, as each request does in this protocol, is not to ask for another one.
@@ -489,10 +493,13 @@ public sealed class OperationTests
             await sotw.AskAsync(Endpoints.TypeUrl, "a", $"b{i}");
         }
 
-        await server.UntilAsync(nodes => nodes.Find("sotw")?.Streams[0].Subscriptions is [{ Names: ["a", "b19"] }]);
+        await Eventually.True(
+            "the last names",
+            _ => Task.FromResult(server.Nodes.Find("sotw")?.Streams[0].Subscriptions is [{ Names: ["a", "b19"] }])
+        );
         await sotw.AskAsync(Endpoints.TypeUrl, "a", new string('b', 20));
         status = await sotw.EndAsync();
         Assert.Equal(StatusCode.ResourceExhausted, status.StatusCode);
-        Assert.Contains("of 20 characters together", status.Detail, StringComparison.Ordinal);
+        Assert.Contains("asks for 2 names of 21 characters together", status.Detail, StringComparison.Ordinal);
     }
 }
