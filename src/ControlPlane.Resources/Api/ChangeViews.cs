@@ -98,7 +98,7 @@ public sealed record RevisionView
     /// <summary>W3C trace id of the write, 32 hexadecimal digits, to find it in logs and traces; null if it was in no trace.</summary>
     public string? TraceId { get; init; }
 
-    /// <summary>What else was recorded, for example that it is a rollback and to which revision, or a check that was passed by.</summary>
+    /// <summary>What else was recorded, for example a check that was passed by.</summary>
     public string? Notes { get; init; }
 
     /// <summary>What it changed; absent in lists.</summary>

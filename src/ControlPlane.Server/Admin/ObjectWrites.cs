@@ -44,9 +44,8 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     /// <summary>Runs a change of one object and answers with the object.</summary>
     public async Task<IResult> RunOneAsync(HttpContext http, ObjectChange change, ManifestDocument? document = null, string reason = "")
     {
-        var documents = document is null ? ImmutableArray<ManifestDocument>.Empty : [document];
-        var (applied, problem) = await RunAsync(RequestOf(http, [change], reason), documents, http.RequestAborted);
-        return problem ?? await AnswerOneAsync(http, change, applied!, documents);
+        var (applied, problem) = await RunAsync(http, [change], document is null ? [] : [document], reason);
+        return problem ?? await AnswerOneAsync(http, change, applied!, document is null ? [] : [document]);
     }
 
     /// <summary>Runs a change of one object that depends on how it is stored, and answers with the object.</summary>
@@ -111,10 +110,10 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         HttpContext http,
         IReadOnlyList<ObjectChange> changes,
         ImmutableArray<ManifestDocument> documents = default,
-        string note = ""
+        string reason = ""
     )
     {
-        var (applied, problem) = await RunAsync(RequestOf(http, changes, "") with { Note = note }, documents, http.RequestAborted);
+        var (applied, problem) = await RunAsync(http, changes, documents, reason);
         if (applied is null)
         {
             return problem!;
@@ -179,13 +178,14 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
     }
 
     private async Task<(ChangeApplied? Applied, ProblemResult? Problem)> RunAsync(
-        ChangeRequest request,
+        HttpContext http,
+        IReadOnlyList<ObjectChange> changes,
         ImmutableArray<ManifestDocument> documents,
-        CancellationToken cancellationToken
+        string reason
     )
     {
-        var outcome = await admission.ChangeAsync(request, cancellationToken);
-        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, request.Changes, documents));
+        var outcome = await admission.ChangeAsync(RequestOf(http, changes, reason), http.RequestAborted);
+        return outcome is ChangeApplied applied ? (applied, null) : (null, ProblemOf(outcome, changes, documents));
     }
 
     private static ChangeRequest RequestOf(HttpContext http, IReadOnlyList<ObjectChange> changes, string reason) =>

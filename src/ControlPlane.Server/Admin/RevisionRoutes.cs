@@ -181,7 +181,7 @@ internal static class RevisionRoutes
             }
         }
 
-        return await writes.RunManyAsync(http, changes, note: $"rollback to revision {number}");
+        return await writes.RunManyAsync(http, changes, reason: $"rollback to revision {number}");
 
         // Earlier versions kept orders whose endpoint was gone.
         bool IsOrphan(ResourceKey order) =>

@@ -160,11 +160,6 @@ internal sealed class ChangeAdmission : IDisposable
     private static string NotesOf(ChangeRequest request, ChangeApplied applied)
     {
         var notes = new List<string>();
-        if (request.Note.Length > 0)
-        {
-            notes.Add(request.Note);
-        }
-
         if (request.ValidationWarn)
         {
             var bypassed = applied.Warnings.Select(w => $"{w.Key}{w.Problem.Pointer} {w.Problem.Code}").Distinct();

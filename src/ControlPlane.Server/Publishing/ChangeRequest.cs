@@ -16,9 +16,6 @@ public sealed record ChangeRequest
     /// <summary>Why, in the author's words.</summary>
     public string Reason { get; init; } = "";
 
-    /// <summary>What it is where its objects do not say so, for example a rollback and to where; the revision keeps it besides the reason.</summary>
-    public string Note { get; init; } = "";
-
     /// <summary>The changes; order does not matter.</summary>
     public required IReadOnlyList<ObjectChange> Changes { get; init; }
 
