@@ -81,7 +81,7 @@ public sealed class AdminApiClient(HttpClient http)
         CancellationToken cancellationToken = default
     ) => SendAsync<ObjectView>(HttpMethod.Put, ApiPaths.Of(key), Manifests(body), options, cancellationToken);
 
-    /// <summary>Registers an endpoint under the id that follows from its address.</summary>
+    /// <summary>Registers an endpoint under the id that follows from its address. One that is registered already is a conflict: <c>PutAsync</c> replaces it.</summary>
     public Task<ObjectView> RegisterAsync(
         string upstream,
         string body,
@@ -185,8 +185,16 @@ public sealed class AdminApiClient(HttpClient http)
         GetAsync<XdsView>($"{ApiPaths.Of(key)}/xds", cancellationToken);
 
     /// <summary>Reads the kept states of an object, newest first, also of one that is gone.</summary>
-    public Task<HistoryList> HistoryAsync(ResourceKey key, int? limit = null, CancellationToken cancellationToken = default) =>
-        GetAsync<HistoryList>($"{ApiPaths.Of(key)}/history" + Query(("limit", limit?.ToString())), cancellationToken);
+    public Task<HistoryList> HistoryAsync(
+        ResourceKey key,
+        int? limit = null,
+        string? continueToken = null,
+        CancellationToken cancellationToken = default
+    ) =>
+        GetAsync<HistoryList>(
+            $"{ApiPaths.Of(key)}/history" + Query(("limit", limit?.ToString()), ("continue", continueToken)),
+            cancellationToken
+        );
 
     /// <summary>Reads why an upstream's endpoints are published as they are.</summary>
     /// <param name="upstream">The upstream.</param>

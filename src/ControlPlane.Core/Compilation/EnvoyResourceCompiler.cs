@@ -67,11 +67,7 @@ public static class EnvoyResourceCompiler
         var message = EnvoyTypes.FindByName(type.FullName)!.Parser.ParseFrom(ByteString.Empty);
         var found = new ProblemCollector();
         ProtoJsonReader.Read(spec.Resource!, message, "/spec/resource", found);
-        foreach (var problem in found.Problems)
-        {
-            problems.Add(problem);
-        }
-
+        problems.AddAll(found);
         return found.HasErrors ? null : message;
     }
 

@@ -75,11 +75,7 @@ public static class MessagePipeline
         }
 
         ProtoJsonReader.Merge(allowed, message, pointer, found);
-        foreach (var problem in found.Problems)
-        {
-            problems.Add(problem);
-        }
-
+        problems.AddAll(found);
         return !found.HasErrors;
     }
 

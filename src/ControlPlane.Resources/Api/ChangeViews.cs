@@ -127,8 +127,10 @@ public sealed record RevisionList(ImmutableArray<RevisionView> Items, string? Co
 /// <param name="Object">The object as it became; absent if it was deleted.</param>
 public sealed record HistoryItem(RevisionView Revision, ObjectView? Object);
 
-/// <summary>All kept states of an object, newest first.</summary>
-public sealed record HistoryList(ImmutableArray<HistoryItem> Items);
+/// <summary>A page of the kept states of an object, newest first.</summary>
+/// <param name="Items">The states.</param>
+/// <param name="Continue">Token for the next page; absent on the last one.</param>
+public sealed record HistoryList(ImmutableArray<HistoryItem> Items, string? Continue);
 
 /// <summary>The Envoy messages that an object became.</summary>
 /// <param name="Revision">The revision that is in force.</param>

@@ -78,13 +78,16 @@ public sealed record ObjectStatus
     /// <summary>What the author should know about the state in force.</summary>
     public ImmutableArray<Fault>? Warnings { get; init; }
 
-    /// <summary>Of an upstream: its endpoints, counted by state.</summary>
+    /// <summary>Of an upstream: its endpoints, counted by <see cref="State"/>.</summary>
     public ImmutableSortedDictionary<string, int>? Endpoints { get; init; }
 
-    /// <summary>Of an endpoint: <c>active</c>, <c>draining</c> or <c>disabled</c>.</summary>
+    /// <summary>
+    /// Of an endpoint: what proxies are told of it, <c>active</c>, <c>degraded</c>, <c>unhealthy</c> or <c>draining</c>, or why they are not told of it: by an order it is <c>drained</c> or
+    /// <c>disabled</c>, by its health <c>leftOut</c>, and <c>unused</c> where its upstream's endpoints come from elsewhere.
+    /// </summary>
     public string? State { get; init; }
 
-    /// <summary>Of an endpoint: where it is defined, <c>registered</c> or <c>spec</c> (of its upstream).</summary>
+    /// <summary>Of an endpoint: where it is defined, <c>registered</c>, <c>spec</c> (of its upstream) or <c>dns</c>.</summary>
     public string? Source { get; init; }
 
     /// <summary>Of an endpoint: the operator's order in force.</summary>

@@ -10,6 +10,7 @@ internal ref struct JsonDocumentParser
     private readonly ReadLimits _limits;
     private readonly DuplicateKeys _duplicates;
     private Utf8JsonReader _reader;
+    private int _values;
     private int _countedTo;
     private int _line = 1;
     private int _column = 1;
@@ -44,6 +45,11 @@ internal ref struct JsonDocumentParser
     private DocumentNode ReadValue(int depth)
     {
         var (line, column) = Position((int)_reader.TokenStartIndex);
+        if (++_values > _limits.MaxValues)
+        {
+            throw _limits.TooManyValues(line, column);
+        }
+
         switch (_reader.TokenType)
         {
             case JsonTokenType.StartObject:

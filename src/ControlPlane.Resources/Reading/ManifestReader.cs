@@ -209,11 +209,7 @@ public static class ManifestReader
             problems.Add(new ValidationProblem("", e.Code, e.Message, Line: e.Line, Column: e.Column));
         }
 
-        foreach (var problem in duplicates.Problems.Problems)
-        {
-            problems.Add(problem);
-        }
-
+        problems.AddAll(duplicates.Problems);
         return root;
     }
 
@@ -357,10 +353,7 @@ public static class ManifestReader
         {
             var found = new ProblemCollector();
             SpecTypes.Validate(kind!.Value, spec.Settle(stored?.Manifest.Spec), found);
-            foreach (var problem in found.Problems)
-            {
-                problems.Add(ManifestDocument.Locate(root, problem));
-            }
+            problems.AddAll(found, problem => ManifestDocument.Locate(root, problem));
         }
 
         var draft = kind is null || spec is null || metadata is null || !isWhole ? null : new Manifest(kind.Value, metadata, spec);

@@ -16,6 +16,7 @@ internal sealed class YamlDocumentParser
     private readonly ReadLimits _limits;
     private readonly DuplicateKeys _duplicates;
     private readonly Dictionary<string, Anchored> _anchors = new(StringComparer.Ordinal);
+    private int _values;
     private long _expanded;
 
     /// <summary>A node under an anchor; null while it is being read, when an alias to it would be a circle.</summary>
@@ -59,6 +60,11 @@ internal sealed class YamlDocumentParser
         if (parsingEvent is AnchorAlias alias)
         {
             return ReadAlias(alias, depth, line, column);
+        }
+
+        if (++_values > _limits.MaxValues)
+        {
+            throw _limits.TooManyValues(line, column);
         }
 
         // Of some malformed texts the parser makes events that do not belong together.

@@ -75,6 +75,20 @@ public sealed class ProblemCollector
         }
     }
 
+    /// <summary>Takes over all that another found, what it only counted included.</summary>
+    /// <param name="other">The other.</param>
+    /// <param name="map">What becomes of a problem on the way; null leaves it as it is.</param>
+    public void AddAll(ProblemCollector other, Func<ValidationProblem, ValidationProblem>? map = null)
+    {
+        foreach (var problem in other._kept)
+        {
+            Add(map is null ? problem : map(problem));
+        }
+
+        _errors += Math.Max(0, other._errors - MaxOfSeverity);
+        _warnings += Math.Max(0, other._warnings - MaxOfSeverity);
+    }
+
     private static IEnumerable<ValidationProblem> Rest(ProblemSeverity severity, int found, string noun) =>
         found <= MaxOfSeverity
             ? []

@@ -140,11 +140,13 @@ internal sealed class LoadedFilter(CurrentState current) : IEndpointFilter
         current.Loaded.IsCompletedSuccessfully ? next(context) : ValueTask.FromResult<object?>(Problems.NotReady());
 }
 
-/// <summary>Runs <see cref="QueryCheck"/> before a handler.</summary>
+/// <summary>Refuses what a handler would pass over: unknown parameters, and conditions where it has none.</summary>
 internal sealed class QueryFilter : IEndpointFilter
 {
     public static QueryFilter Instance { get; } = new();
 
     public ValueTask<object?> InvokeAsync(EndpointFilterInvocationContext context, EndpointFilterDelegate next) =>
-        QueryCheck.Explain(context.HttpContext) is { } problem ? ValueTask.FromResult<object?>(problem) : next(context);
+        (QueryCheck.Explain(context.HttpContext) ?? Preconditions.ExplainUnheeded(context.HttpContext)) is { } problem
+            ? ValueTask.FromResult<object?>(problem)
+            : next(context);
 }

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization.Metadata;
@@ -47,6 +48,7 @@ internal static partial class ApiDocument
                 options.ShouldInclude = IsOfApi;
                 options.CreateSchemaReferenceId = NameOf;
                 options.AddDocumentTransformer(Introduce);
+                options.AddDocumentTransformer(SayWhatIsLeftOut);
                 options.AddOperationTransformer(AddInputAsync);
                 options.AddOperationTransformer(AddConditions);
                 options.AddOperationTransformer(AddWait);
@@ -149,6 +151,15 @@ internal static partial class ApiDocument
             );
         }
 
+        if (parameters.Contains(Query.Since) || parameters.Contains(Query.SinceTransition))
+        {
+            AddHeader(
+                operation,
+                "Last-Event-ID",
+                "The id of the last event that the client had: those after it come first. Goes before 'since'."
+            );
+        }
+
         if (context.Description.ActionDescriptor.EndpointMetadata.OfType<BodyMetadata>().FirstOrDefault() is { } body)
         {
             // What answers have as well is named in the document once.
@@ -203,6 +214,13 @@ internal static partial class ApiDocument
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
     }
 
+    /// <summary>Whether a write heeds If-Match: one of an object that its address, or its body, names.</summary>
+    public static bool TakesCondition(IEnumerable<object> metadata, string? method) =>
+        method is "PATCH" or "DELETE" || IsManifest(metadata.OfType<BodyMetadata>().FirstOrDefault()?.Type);
+
+    private static bool IsManifest(Type? type) =>
+        type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(ManifestSchema<>);
+
     /// <summary>What comes of ETags: which requests can have a condition, and which answers bear one.</summary>
     private static Task AddConditions(
         OpenApiOperation operation,
@@ -220,14 +238,14 @@ internal static partial class ApiDocument
         var body = metadata.OfType<BodyMetadata>().FirstOrDefault();
         var method = context.Description.HttpMethod;
         var isRead = method == HttpMethods.Get;
-        if (IsManifest(body?.Type) || method == HttpMethods.Patch || method == HttpMethods.Delete)
+        if (TakesCondition(metadata, method))
         {
-            AddHeader("If-Match", "ETags of states of the object, or *: 412 where it is in none of them.");
+            AddHeader(operation, "If-Match", "ETags of states of the object, or *: 412 where it is in none of them.");
         }
 
         if (isRead)
         {
-            AddHeader("If-None-Match", "ETags of states that the client has: 304 where the object is in one of them.");
+            AddHeader(operation, "If-None-Match", "ETags of states that the client has: 304 where the object is in one of them.");
             responses["304"] = new OpenApiResponse
             {
                 Description = "The object is in the state that the client has. Its status is no part of that.",
@@ -235,7 +253,7 @@ internal static partial class ApiDocument
         }
         else if (IsManifest(body?.Type))
         {
-            AddHeader("If-None-Match", "*: 412 where the object exists.");
+            AddHeader(operation, "If-None-Match", "*: 412 where the object exists.");
         }
 
         foreach (var (status, response) in responses)
@@ -248,26 +266,23 @@ internal static partial class ApiDocument
         }
 
         return Task.CompletedTask;
-
-        void AddHeader(string name, string description)
-        {
-            operation.Parameters ??= [];
-            operation.Parameters.Add(
-                new OpenApiParameter
-                {
-                    Name = name,
-                    In = ParameterLocation.Header,
-                    Description = description,
-                    Schema = Text(),
-                }
-            );
-        }
-
-        static OpenApiSchema Text() => new() { Type = JsonSchemaType.String };
-
-        static bool IsManifest(Type? type) =>
-            type is { IsGenericType: true } && type.GetGenericTypeDefinition() == typeof(ManifestSchema<>);
     }
+
+    private static void AddHeader(OpenApiOperation operation, string name, string description)
+    {
+        operation.Parameters ??= [];
+        operation.Parameters.Add(
+            new OpenApiParameter
+            {
+                Name = name,
+                In = ParameterLocation.Header,
+                Description = description,
+                Schema = Text(),
+            }
+        );
+    }
+
+    private static OpenApiSchema Text() => new() { Type = JsonSchemaType.String };
 
     /// <summary>What can be waited for can take longer than that.</summary>
     private static Task AddWait(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken cancellationToken)
@@ -319,6 +334,29 @@ internal static partial class ApiDocument
         return Task.CompletedTask;
     }
 
+    /// <summary>What has no value is left out of answers, whatever a constructor asks for.</summary>
+    private static Task SayWhatIsLeftOut(
+        OpenApiDocument document,
+        OpenApiDocumentTransformerContext context,
+        CancellationToken cancellationToken
+    )
+    {
+        foreach (var schema in document.Components?.Schemas?.Values.OfType<OpenApiSchema>() ?? [])
+        {
+            foreach (var (name, property) in schema.Properties ?? new Dictionary<string, IOpenApiSchema>())
+            {
+                if (MayBeNull(property) || property.OneOf?.Any(MayBeNull) == true)
+                {
+                    schema.Required?.Remove(name);
+                }
+            }
+        }
+
+        return Task.CompletedTask;
+
+        static bool MayBeNull(IOpenApiSchema schema) => schema.Type?.HasFlag(JsonSchemaType.Null) == true;
+    }
+
     /// <summary>Durations and times are texts of a form of their own, not what the serialiser would make of them.</summary>
     private static Task SayTexts(OpenApiSchema schema, OpenApiSchemaTransformerContext context, CancellationToken cancellationToken)
     {
@@ -364,6 +402,12 @@ internal sealed record ManifestSchema<TSpec>
 
     /// <summary>What became of it; only in answers.</summary>
     public ObjectStatus? Status { get; init; }
+
+    /// <summary>In answers to writes: what the author should know.</summary>
+    public ImmutableArray<Fault>? Warnings { get; init; }
+
+    /// <summary>In answers to writes with <c>wait=acked</c>: which proxies have it.</summary>
+    public Propagation? Propagation { get; init; }
 }
 
 /// <summary>A page of objects.</summary>

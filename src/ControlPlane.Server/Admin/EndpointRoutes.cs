@@ -40,7 +40,10 @@ internal static class EndpointRoutes
         group
             .MapPost("/", RegisterAsync)
             .Takes(Query.OfWrites)
-            .Describe("registerEndpoint", "Registers an endpoint under the id ADDRESS:PORT. Registering it again replaces it.")
+            .Describe(
+                "registerEndpoint",
+                "Registers an endpoint under the id ADDRESS:PORT. One that is registered already is a conflict: PUT replaces it."
+            )
             .TakesObject(Kind)
             .Answers(Kind, created: true)
             .RequireAuthorization(Access.Write);
@@ -55,10 +58,10 @@ internal static class EndpointRoutes
                 (HttpContext http, string name, string id, IDesiredStateStore store) =>
                     ResourceRoutes.HistoryAsync(http, ResourceKey.Sub(Kind, name, id), store)
             )
-            .Takes(Query.Limit)
+            .Takes(Query.Limit, Query.Continue)
             .Describe(
                 "getEndpointHistory",
-                "All kept states of one registered endpoint, newest first. They outlive it. What stands in the upstream's spec is in the upstream's history."
+                "The kept states of one registered endpoint, newest first. They outlive it. What stands in the upstream's spec is in the upstream's history."
             )
             .Answers<HistoryList>()
             .RequireAuthorization(Access.Read);
@@ -142,7 +145,7 @@ internal static class EndpointRoutes
     private static async Task<IResult> RegisterAsync(HttpContext http, string name, ObjectWrites writes, CurrentState current)
     {
         // The id follows from the body, which is read under a name that stands for it.
-        var placeholder = ResourceKey.Sub(ResourceKind.Endpoint, name, "id");
+        var placeholder = ResourceKey.Sub(ResourceKind.Endpoint, name, "ADDRESS:PORT");
         var (document, problem) = await RequestBody.ReadManifestAsync(http, placeholder, current.Desired.Find);
         if (problem is not null)
         {
@@ -156,9 +159,21 @@ internal static class EndpointRoutes
 
         var key = ResourceKey.Sub(ResourceKind.Endpoint, name, ((EndpointSpec)manifest.Spec).DefaultId());
         manifest = manifest with { Metadata = manifest.Metadata with { Name = key.Name } };
-        problem = Preconditions.Read(http, null, current.Desired.Find(key), out var expected);
+        var existing = current.Desired.Find(key);
+        problem = Preconditions.Read(http, null, existing, out var expected);
+        if (problem is null && expected is null && existing is not null)
+        {
+            var taken = new Fault(
+                "address-taken",
+                $"{key} is registered already. PUT {ApiPaths.Of(key)} replaces it.",
+                Pointer: "/spec/address"
+            );
+            return Problems.Conflict(taken.Message, [taken]);
+        }
+
+        // Without a condition it is to be new, also where somebody else registers it meanwhile.
         return problem
-            ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected) with { Manifest = manifest }, document);
+            ?? await writes.RunOneAsync(http, RequestBody.ChangeOf(document, key, expected ?? 0) with { Manifest = manifest }, document);
     }
 
     private static async Task<IResult> OrderAsync(

@@ -25,8 +25,9 @@ internal static class ExportRoutes
     private static async Task ExportAsync(HttpContext http, CurrentState current)
     {
         var (kinds, selector) = (Query.Kinds.Of(http), Query.Selector.Of(http));
-        var objects = current
-            .Desired.All.Where(r => kinds.IsEmpty ? r.Key.Kind != ResourceKind.Override : ResourceKindFilter.Allows(kinds, r.Key.Kind))
+        var desired = current.Desired;
+        var objects = desired
+            .All.Where(r => kinds.IsEmpty ? r.Key.Kind != ResourceKind.Override : ResourceKindFilter.Allows(kinds, r.Key.Kind))
             .Where(r => selector.Matches(r.Manifest.Metadata.Labels))
             .OrderBy(r => r.Key.Kind)
             .ThenBy(r => r.Key.Name, StringComparer.Ordinal);
@@ -35,7 +36,10 @@ internal static class ExportRoutes
         var asJson = http.Request.Headers.Accept.ToString().Contains("json", StringComparison.OrdinalIgnoreCase);
         http.Response.ContentType = asJson ? MediaTypes.Json : MediaTypes.Yaml;
         http.Response.Headers.CacheControl = "no-store";
-        await http.Response.WriteAsync(asJson ? "{\"kind\":\"List\",\"items\":[" : "", http.RequestAborted);
+        await http.Response.WriteAsync(
+            asJson ? $"{{\"kind\":\"List\",\"revision\":{desired.Revision},\"items\":[" : "",
+            http.RequestAborted
+        );
         var isFirst = true;
         foreach (var resource in objects)
         {

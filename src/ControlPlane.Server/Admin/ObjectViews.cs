@@ -1,4 +1,6 @@
+using System.Collections.Frozen;
 using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
@@ -12,6 +14,8 @@ using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Security;
 using ControlPlane.Server.Storage;
+using Envoy.Config.Core.V3;
+using Envoy.Config.Endpoint.V3;
 using EnvoySecret = Envoy.Extensions.TransportSockets.Tls.V3.Secret;
 
 namespace ControlPlane.Server.Admin;
@@ -19,6 +23,9 @@ namespace ControlPlane.Server.Admin;
 /// <summary>Shows objects: manifest, the server's part, and what became of them. Secrets never pass.</summary>
 internal sealed class ObjectViews(CurrentState current, Propagations propagations, TimeProvider time)
 {
+    /// <summary>Read once of each assignment: a list shows each of its endpoints.</summary>
+    private readonly ConditionalWeakTable<EncodedResource, FrozenDictionary<Address, HealthStatus>> _published = [];
+
     /// <summary>An object with its status in the state of now.</summary>
     public ObjectView WithStatus(StoredResource resource) => Of(resource) with { Status = StatusOf(resource) };
 
@@ -128,11 +135,25 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
         var compiled = current.Compiled.Find(upstream.Key);
         var propagation = compiled is null ? null : propagations.Of(compiled);
         var order = current.Desired.Find(new ResourceKey(ResourceKind.Override, key.Name));
-        var lifecycle = LifecycleOf((UpstreamSpec)upstream.Manifest.Spec, [KeyValuePair.Create(key.Id, endpoint)], upstream.Key.Name);
+        var origin = ((UpstreamSpec)upstream.Manifest.Spec).Endpoints.Source;
+        var isUnused = source == "registered" && origin != EndpointSource.Registration;
         return new ObjectStatus
         {
-            Conditions = compiled is null ? [] : [Accepted(compiled), Programmed(propagation!)],
-            State = StateOf(lifecycle, key.Id, order?.Manifest.Spec as OverrideSpec),
+            Conditions =
+                compiled is null ? []
+                : isUnused
+                    ?
+                    [
+                        Accepted(compiled),
+                        new Condition(
+                            "Programmed",
+                            "False",
+                            "Unused",
+                            $"No proxy is to have it: the endpoints of Upstream/{upstream.Key.Name} come from '{JsonNamingPolicy.CamelCase.ConvertName(origin.ToString())}'."
+                        ),
+                    ]
+                : [Accepted(compiled), Programmed(propagation!)],
+            State = isUnused ? "unused" : StatesOf(upstream, [KeyValuePair.Create(key.Id, endpoint)]).Single(),
             Source = source,
             Override =
                 order?.Manifest.Spec is OverrideSpec spec && !(spec.ExpiresAt <= time.GetUtcNow())
@@ -148,16 +169,19 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
             return null;
         }
 
-        var all = UpstreamEndpointsOf(upstream, spec).ToList();
-        var lifecycle = LifecycleOf(spec, all, upstream.Key.Name);
-        var active = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Active);
-        var draining = lifecycle.Endpoints.Count(e => e.Status == EndpointStatus.Draining);
-        var unhealthy = lifecycle.Endpoints.Length - active - draining;
-        return ImmutableSortedDictionary<string, int>
-            .Empty.Add("active", active)
-            .Add("draining", draining)
-            .Add("unhealthy", unhealthy)
-            .Add("disabled", all.Count - active - draining - unhealthy);
+        var counts = new SortedDictionary<string, int>(StringComparer.Ordinal)
+        {
+            ["active"] = 0,
+            ["disabled"] = 0,
+            ["draining"] = 0,
+            ["unhealthy"] = 0,
+        };
+        foreach (var state in StatesOf(upstream, [.. UpstreamEndpointsOf(upstream, spec)]))
+        {
+            counts[state] = counts.GetValueOrDefault(state) + 1;
+        }
+
+        return counts.ToImmutableSortedDictionary(StringComparer.Ordinal);
     }
 
     private IEnumerable<KeyValuePair<string, EndpointSpec>> UpstreamEndpointsOf(StoredResource upstream, UpstreamSpec spec) =>
@@ -167,37 +191,66 @@ internal sealed class ObjectViews(CurrentState current, Propagations propagation
                 .Desired.Children(ResourceKind.Endpoint, upstream.Key.Name)
                 .Select(e => KeyValuePair.Create(e.Key, (EndpointSpec)e.Value.Manifest.Spec));
 
-    private EndpointLifecycle LifecycleOf(UpstreamSpec spec, IEnumerable<KeyValuePair<string, EndpointSpec>> endpoints, string upstream)
+    /// <summary>What becomes of endpoints: what an order makes of each now, and else what proxies are told.</summary>
+    private IEnumerable<string> StatesOf(StoredResource upstream, IReadOnlyList<KeyValuePair<string, EndpointSpec>> endpoints)
     {
-        var orders = current.Desired.Children(ResourceKind.Override, upstream);
-        return EndpointLifecycle.At(
-            spec with
-            {
-                Endpoints = spec.Endpoints with { Source = EndpointSource.Registration },
-            },
-            endpoints.ToDictionary(StringComparer.Ordinal),
-            orders.ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec, StringComparer.Ordinal),
-            time.GetUtcNow()
-        );
-    }
-
-    private static string StateOf(EndpointLifecycle lifecycle, string id, OverrideSpec? order)
-    {
-        foreach (var state in lifecycle.Endpoints)
-        {
-            if (state.Id == id)
-            {
-                return state.Status switch
+        var spec = (UpstreamSpec)upstream.Manifest.Spec;
+        var orders = current.Desired.Children(ResourceKind.Override, upstream.Key.Name);
+        var lifecycle = EndpointLifecycle
+            .At(
+                spec with
                 {
-                    EndpointStatus.Active => "active",
-                    EndpointStatus.Unhealthy => "unhealthy",
-                    _ => "draining",
-                };
+                    Endpoints = spec.Endpoints with { Source = EndpointSource.Registration },
+                },
+                endpoints.ToDictionary(StringComparer.Ordinal),
+                orders.ToDictionary(o => o.Key, o => (OverrideSpec)o.Value.Manifest.Spec, StringComparer.Ordinal),
+                time.GetUtcNow()
+            )
+            .Endpoints.ToDictionary(e => e.Id, e => e.Status, StringComparer.Ordinal);
+        var published = spec.Endpoints.AreOurs() ? PublishedOf(upstream) : null;
+        foreach (var (id, endpoint) in endpoints)
+        {
+            if (!lifecycle.TryGetValue(id, out var status))
+            {
+                var isDrained =
+                    orders.TryGetValue(id, out var order) && order.Manifest.Spec is OverrideSpec { Action: OverrideAction.Drain };
+                yield return isDrained ? "drained" : "disabled";
+            }
+            else if (status == EndpointStatus.Active && published is not null)
+            {
+                yield return published.TryGetValue(EnvoyAddress.Of(endpoint.Address, endpoint.Port), out var told)
+                    ? WordOf(told)
+                    : "leftOut";
+            }
+            else
+            {
+                yield return JsonNamingPolicy.CamelCase.ConvertName(status.ToString());
             }
         }
 
-        return order?.Action == OverrideAction.Drain ? "drained" : "disabled";
+        static string WordOf(HealthStatus status) =>
+            status switch
+            {
+                HealthStatus.Unhealthy or HealthStatus.Timeout => "unhealthy",
+                HealthStatus.Draining => "draining",
+                HealthStatus.Degraded => "degraded",
+                _ => "active",
+            };
     }
+
+    /// <summary>What proxies are told of an upstream's endpoints, by address; null before they are told anything.</summary>
+    private FrozenDictionary<Address, HealthStatus>? PublishedOf(StoredResource upstream) =>
+        current.Compiled.Find(upstream.Key)?.Resources.FirstOrDefault(r => r.Type == ResourceType.Endpoints) is { } assignment
+            ? _published.GetValue(
+                assignment,
+                static resource =>
+                    ClusterLoadAssignment
+                        .Parser.ParseFrom(resource.Payload.Span)
+                        .Endpoints.SelectMany(l => l.LbEndpoints)
+                        .DistinctBy(e => e.Endpoint.Address)
+                        .ToFrozenDictionary(e => e.Endpoint.Address, e => e.HealthStatus)
+            )
+            : null;
 
     private static Condition Accepted(CompiledObject compiled) =>
         compiled.IsRejected

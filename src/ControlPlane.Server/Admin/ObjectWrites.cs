@@ -192,7 +192,8 @@ internal sealed class ObjectWrites(ChangeAdmission admission, CurrentState curre
         new()
         {
             Author = http.Author(),
-            Reason = Query.Reason.Of(http) is { Length: > 0 } given ? given : reason,
+            // What the request is says nobody else; why, its author says.
+            Reason = string.Join(": ", ((string[])[reason, Query.Reason.Of(http)]).Where(text => text.Length > 0)),
             Changes = changes,
             DryRun = Query.DryRun.Of(http),
             Confirm = Query.Confirm.Of(http),

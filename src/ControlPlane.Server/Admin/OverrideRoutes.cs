@@ -35,7 +35,7 @@ internal static class OverrideRoutes
                 (HttpContext http, string upstream, string id, IDesiredStateStore store) =>
                     ResourceRoutes.HistoryAsync(http, ResourceKey.Sub(Kind, upstream, id), store)
             )
-            .Takes(Query.Limit)
+            .Takes(Query.Limit, Query.Continue)
             .Describe("getOverrideHistory", "The orders about one endpoint that are kept, newest first. They outlive the endpoint.")
             .Answers<HistoryList>();
     }

@@ -68,6 +68,17 @@ internal static class Preconditions
         return null;
     }
 
+    /// <summary>The problem of a write whose condition would not be looked at, and which would so be done although it does not hold.</summary>
+    public static ProblemResult? ExplainUnheeded(HttpContext http) =>
+        (http.Request.Headers.IfMatch.Count > 0 || http.Request.Headers.IfNoneMatch.Count > 0)
+        && !HttpMethods.IsGet(http.Request.Method)
+        && !HttpMethods.IsHead(http.Request.Method)
+        && !ApiDocument.TakesCondition(http.GetEndpoint()?.Metadata ?? [], http.Request.Method)
+            ? Problems.Header(
+                "If-Match and If-None-Match have no meaning here. Leave them out; to write objects only as you saw them, give metadata.resourceVersion in the body of /apply, or write them one by one."
+            )
+            : null;
+
     /// <summary>Whether a reader has the state already that an answer would show (RFC 9110, 13.1.2).</summary>
     public static bool IsNotModified(HttpContext http) =>
         (HttpMethods.IsGet(http.Request.Method) || HttpMethods.IsHead(http.Request.Method))

@@ -11,8 +11,6 @@ namespace ControlPlane.Server.Admin;
 /// <summary>The routes that every kind has: read, list, write, patch, delete, its history and the Envoy messages that it became.</summary>
 internal static class ResourceRoutes
 {
-    private const int MaxHistory = 1000;
-
     public static void Map(RouteGroupBuilder api, ResourceKind kind)
     {
         var group = api.MapGroup("/" + ApiPaths.Collection(kind)).WithTags(kind.ToString());
@@ -36,8 +34,8 @@ internal static class ResourceRoutes
                 "/{name}/history",
                 (HttpContext http, string name, IDesiredStateStore store) => HistoryAsync(http, new ResourceKey(kind, name), store)
             )
-            .Takes(Query.Limit)
-            .Describe($"get{kind}History", $"All kept states of one {kind}, newest first. They outlive it.")
+            .Takes(Query.Limit, Query.Continue)
+            .Describe($"get{kind}History", $"The kept states of one {kind}, newest first. They outlive it.")
             .Answers<HistoryList>()
             .RequireAuthorization(Access.Read);
         group
@@ -138,16 +136,29 @@ internal static class ResourceRoutes
 
     public static async Task<IResult> HistoryAsync(HttpContext http, ResourceKey key, IDesiredStateStore store)
     {
-        var entries = await store.GetHistoryAsync(key, Math.Min(Query.Limit.Of(http), MaxHistory), http.RequestAborted);
-        return entries.Count == 0
+        var scope = "history " + key;
+        var problem = RevisionRoutes.ReadContinue(http, scope, out var before);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        var limit = Query.Limit.Of(http);
+        var entries = await store.GetHistoryAsync(key, before, limit + 1, http.RequestAborted);
+        return entries.Count == 0 && before == 0
             ? Problems.NotFound($"Nothing is known of {key}, now or in the past that is kept.")
             : new ApiResult<HistoryList>(
-                new HistoryList([
-                    .. entries.Select(e => new HistoryItem(
-                        RevisionRoutes.ViewOf(e.Revision),
-                        e.Document is null ? null : ObjectViews.Of(SnapshotPublisher.ResourceOf(e.Document))
-                    )),
-                ])
+                new HistoryList(
+                    [
+                        .. entries
+                            .Take(limit)
+                            .Select(e => new HistoryItem(
+                                RevisionRoutes.ViewOf(e.Revision),
+                                e.Document is null ? null : ObjectViews.Of(SnapshotPublisher.ResourceOf(e.Document))
+                            )),
+                    ],
+                    entries.Count > limit ? new PageToken(entries[limit - 1].Revision.Revision, scope, "").Encode() : null
+                )
             );
     }
 

@@ -27,8 +27,13 @@ internal static class RevisionRoutes
             .RequireAuthorization(Access.Read);
         group
             .MapGet("/{revision}", GetAsync)
-            .Describe("getRevision", "Reads one revision with what it changed; or, as 'A..B', what differs between two.")
+            .Describe("getRevision", "Reads one revision with what it changed.")
             .Answers<RevisionView>()
+            .RequireAuthorization(Access.Read);
+        group
+            .MapGet("/{from}..{to}", CompareAsync)
+            .Describe("compareRevisions", "Says what differs between two revisions.")
+            .Answers<DiffResult>()
             .RequireAuthorization(Access.Read);
         group
             .MapPost("/{revision}:rollback", RollbackAsync)
@@ -53,6 +58,27 @@ internal static class RevisionRoutes
             Notes = NotEmpty(info.Notes),
         };
 
+    /// <summary>Reads where a list of revisions goes on.</summary>
+    /// <param name="http">The request.</param>
+    /// <param name="scope">The list.</param>
+    /// <param name="before">The revision below which it goes on; 0 from the newest.</param>
+    public static ProblemResult? ReadContinue(HttpContext http, string scope, out long before)
+    {
+        before = 0;
+        if (Query.Continue.Of(http) is not { Length: > 0 } text)
+        {
+            return null;
+        }
+
+        if (PageToken.Decode(text) is not { } token || token.Scope != scope)
+        {
+            return Problems.Parameter([new Fault("invalid-parameter", "The query parameter 'continue' is not a token of this list.")]);
+        }
+
+        before = token.Revision;
+        return null;
+    }
+
     private static RevisionView ViewOf(RevisionInfo info, ChangedObjects? changed) =>
         ViewOf(info) with
         {
@@ -70,15 +96,10 @@ internal static class RevisionRoutes
 
     private static async Task<IResult> ListAsync(HttpContext http, IDesiredStateStore store)
     {
-        var before = 0L;
-        if (Query.Continue.Of(http) is { Length: > 0 } text)
+        var problem = ReadContinue(http, "revisions", out var before);
+        if (problem is not null)
         {
-            if (PageToken.Decode(text) is not { Scope: "revisions", Revision: var last })
-            {
-                return Problems.Parameter([new Fault("invalid-parameter", "The query parameter 'continue' is not a token of this list.")]);
-            }
-
-            before = last;
+            return problem;
         }
 
         var limit = Query.Limit.Of(http);
@@ -100,14 +121,9 @@ internal static class RevisionRoutes
 
     private static async Task<IResult> GetAsync(HttpContext http, string revision, IDesiredStateStore store, CurrentState current)
     {
-        if (revision.Split("..") is [var first, var second] && TryRevision(first, out var from) && TryRevision(second, out var to))
-        {
-            return await CompareAsync(http, from, to, store, current);
-        }
-
         if (!TryRevision(revision, out var number))
         {
-            return Problems.NotFound("A revision is a number, such as /revisions/42, and two are compared as /revisions/40..42.");
+            return NoNumber();
         }
 
         return await store.GetRevisionAsync(number, http.RequestAborted) is { } detail
@@ -115,16 +131,27 @@ internal static class RevisionRoutes
             : Missing(number, current);
     }
 
-    private static async Task<IResult> CompareAsync(HttpContext http, long from, long to, IDesiredStateStore store, CurrentState current)
+    private static async Task<IResult> CompareAsync(
+        HttpContext http,
+        string from,
+        string to,
+        IDesiredStateStore store,
+        CurrentState current
+    )
     {
-        if (await store.LoadAtAsync(from, http.RequestAborted) is not { } before)
+        if (!TryRevision(from, out var first) || !TryRevision(to, out var second))
         {
-            return Missing(from, current);
+            return NoNumber();
         }
 
-        if (await store.LoadAtAsync(to, http.RequestAborted) is not { } after)
+        if (await store.LoadAtAsync(first, http.RequestAborted) is not { } before)
         {
-            return Missing(to, current);
+            return Missing(first, current);
+        }
+
+        if (await store.LoadAtAsync(second, http.RequestAborted) is not { } after)
+        {
+            return Missing(second, current);
         }
 
         var old = before.Documents.ToDictionary(d => d.Key);
@@ -197,6 +224,9 @@ internal static class RevisionRoutes
             change.Before is null ? null : SnapshotPublisher.ResourceOf(change.Before).Manifest,
             change.After is null ? null : SnapshotPublisher.ResourceOf(change.After).Manifest
         );
+
+    private static ProblemResult NoNumber() =>
+        Problems.NotFound("A revision is a number, such as /revisions/42, and two are compared as /revisions/40..42.");
 
     private static ProblemResult Missing(long number, CurrentState current) =>
         number > current.Desired.Revision

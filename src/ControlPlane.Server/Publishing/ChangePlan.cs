@@ -33,6 +33,10 @@ internal sealed class ChangePlan
     private readonly List<ObjectProblem> _problems = [];
     private readonly List<ObjectProblem> _warnings = [];
     private readonly Dictionary<ResourceKey, int> _indexes = [];
+
+    /// <summary>Objects of the request that cannot be read; the name is empty where that cannot either.</summary>
+    private readonly HashSet<ResourceKey> _unread = [];
+    private readonly HashSet<(int Index, ValidationProblem Warning)> _told = [];
     private Dictionary<string, int>? _firstChildren;
     private readonly Dictionary<string, ILookup<string, string>> _addresses = [];
     private bool _conflict;
@@ -123,6 +127,11 @@ internal sealed class ChangePlan
 
             if (!change.Faults.IsEmpty)
             {
+                if (change.Manifest is null)
+                {
+                    _unread.Add(change.Key);
+                }
+
                 Take(index, change.Faults);
             }
             else if (change.Manifest is { } manifest)
@@ -322,6 +331,10 @@ internal sealed class ChangePlan
             {
                 CheckParent(index, resource);
             }
+            else if (resource.Manifest.Spec is UpstreamSpec { Endpoints.Source: not EndpointSource.Registration })
+            {
+                WarnOfUnused(index, resource);
+            }
         }
 
         foreach (var gone in Deleted)
@@ -333,15 +346,34 @@ internal sealed class ChangePlan
                     _indexes.GetValueOrDefault(gone.Key),
                     "",
                     "still-referenced",
-                    $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first, or in the same request to /api/v1/apply."
+                    $"{gone.Key} is named by {referrer} at {pointer}. Change or delete that first."
                 );
             }
         }
     }
 
-    /// <summary>Whether an object is in the request, though it cannot be read.</summary>
-    private bool IsPromised(ResourceKey key) =>
-        _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false } && (c.Key == key || c.Key.Name.Length == 0));
+    /// <summary>Whether an object is in the request, or may be, though it cannot be read.</summary>
+    private bool IsPromised(ResourceKey key) => _unread.Contains(key) || _unread.Any(k => k.Name.Length == 0);
+
+    /// <summary>Endpoints that were registered stay when an upstream takes its endpoints from elsewhere: they may be wanted again.</summary>
+    private void WarnOfUnused(int index, StoredResource upstream)
+    {
+        var unused = After.Desired.StoredChildren(ResourceKind.Endpoint, upstream.Key.Name).Count;
+        if (unused > 0)
+        {
+            Take(
+                index,
+                [
+                    new ValidationProblem(
+                        "/spec/endpoints/source",
+                        "registered-endpoints-unused",
+                        $"The upstream has {unused} registered {(unused == 1 ? "endpoint" : "endpoints")}, of which nothing is sent with this source. Delete {(unused == 1 ? "it" : "them")}, or set the source to 'registration'.",
+                        ProblemSeverity.Warning
+                    ),
+                ]
+            );
+        }
+    }
 
     private void CheckParent(int index, StoredResource resource)
     {
@@ -389,14 +421,21 @@ internal sealed class ChangePlan
                 $"The endpoints of Upstream/{resource.Key.Parent} come from '{JsonNamingPolicy.CamelCase.ConvertName(spec.Endpoints.Source.ToString())}'. Set its /spec/endpoints/source to 'registration' to register endpoints one by one."
             );
         }
-        else if (AddressesOf(resource.Key.Parent)[AddressOf(resource)].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
+        else
         {
-            Conflict(
-                index,
-                "/spec/address",
-                "address-taken",
-                $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
-            );
+            var taken = AddressesOf(resource.Key.Parent);
+            foreach (var (address, pointer) in AddressesOf(resource))
+            {
+                if (taken[address].FirstOrDefault(id => id != resource.Key.Id) is { } twin)
+                {
+                    Conflict(
+                        index,
+                        pointer,
+                        "address-taken",
+                        $"Endpoint {twin} of the same upstream has this address and port already. An address can be registered once."
+                    );
+                }
+            }
         }
     }
 
@@ -419,14 +458,23 @@ internal sealed class ChangePlan
     {
         if (!_addresses.TryGetValue(upstream, out var addresses))
         {
-            addresses = After.Desired.Children(ResourceKind.Endpoint, upstream).ToLookup(e => AddressOf(e.Value), e => e.Key);
+            addresses = After
+                .Desired.Children(ResourceKind.Endpoint, upstream)
+                .SelectMany(e => AddressesOf(e.Value).Select(a => (a.Address, Id: e.Key)))
+                .ToLookup(a => a.Address, a => a.Id);
             _addresses[upstream] = addresses;
         }
 
         return addresses;
     }
 
-    private static string AddressOf(StoredResource endpoint) => ((EndpointSpec)endpoint.Manifest.Spec).DefaultId();
+    private static IEnumerable<(string Address, string Pointer)> AddressesOf(StoredResource endpoint)
+    {
+        var spec = (EndpointSpec)endpoint.Manifest.Spec;
+        return spec
+            .AdditionalAddresses.Select((a, i) => (NetworkAddress.Join(a.Address, a.Port), $"/spec/additionalAddresses/{i}"))
+            .Prepend((spec.DefaultId(), "/spec/address"));
+    }
 
     /// <param name="affected">The objects that were compiled.</param>
     /// <param name="left">Those that were left out for their faults.</param>
@@ -482,7 +530,7 @@ internal sealed class ChangePlan
         }
 
         // What is not there may be among what was left out, or could not be read.
-        var isIncomplete = left.Count > 0 || _request.Changes.Any(c => c is { Manifest: null, IsDeletion: false });
+        var isIncomplete = left.Count > 0 || _unread.Count > 0;
         // The names of a friendly spec were checked at their own places.
         var toldBySpec = _problems.Select(p => (p.Key, p.Problem.Code)).ToHashSet();
         foreach (
@@ -595,7 +643,7 @@ internal sealed class ChangePlan
         {
             if (problem.Severity == ProblemSeverity.Warning)
             {
-                var isTold = _warnings.Exists(w => w.Index == index && w.Key == key && w.Problem == problem);
+                var isTold = !_told.Add((index, problem));
                 if (!isTold)
                 {
                     _warnings.Add(new ObjectProblem(index, key, problem));

@@ -65,10 +65,10 @@ public interface IDesiredStateStore : IAsyncDisposable
     Task<StoredState?> LoadAtAsync(long revision, CancellationToken cancellationToken);
 
     /// <summary>
-    /// All kept states of one object, newest first; a null document is a deletion. The state in force is always among them, however old the revision that
-    /// wrote it.
+    /// The kept states of one object, newest first, of revisions below <paramref name="before"/> (0: from the newest); a null document is a deletion. The state in
+    /// force is always among them, however old the revision that wrote it.
     /// </summary>
-    Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(ResourceKey key, int limit, CancellationToken cancellationToken);
+    Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(ResourceKey key, long before, int limit, CancellationToken cancellationToken);
 
     /// <summary>
     /// Forgets the revisions that are both older than <paramref name="olderThan"/> and not among the newest <paramref name="keepRevisions"/> (at least 1). The

@@ -237,22 +237,28 @@ internal abstract partial class SqlDesiredStateStore : IDesiredStateStore
     }
 
     /// <inheritdoc/>
-    public async Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(ResourceKey key, int limit, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(
+        ResourceKey key,
+        long before,
+        int limit,
+        CancellationToken cancellationToken
+    )
     {
+        var below = before == 0 ? long.MaxValue : before;
         var entries = new List<HistoryEntry>();
         long? newer = null;
         await QueryAsync<object>(
             $"""
             SELECT {RevisionColumns}, {StateColumns}, s.until, e.revision, e.author, e.reason, e.at, e.trace_id, e.notes
             FROM states s JOIN revisions r ON r.revision = s.revision LEFT JOIN revisions e ON e.revision = s.until
-            WHERE s.kind = @kind AND s.name = @name ORDER BY s.revision DESC LIMIT @limit
+            WHERE s.kind = @kind AND s.name = @name AND s.revision < @below ORDER BY s.revision DESC LIMIT @limit
             """,
-            [("kind", key.Kind.ToString()), ("name", key.Name), ("limit", limit)],
+            [("kind", key.Kind.ToString()), ("name", key.Name), ("below", below), ("limit", limit)],
             row =>
             {
                 // A state that ended although no other began then was deleted.
                 const int until = RevisionWidth + StateWidth;
-                if (!row.IsDBNull(until) && row.GetInt64(until) != newer)
+                if (!row.IsDBNull(until) && row.GetInt64(until) is var end && end != newer && end < below)
                 {
                     entries.Add(new HistoryEntry(ReadRevision(row, until + 1), null));
                 }

@@ -80,8 +80,12 @@ internal sealed class MeasuredStore(IDesiredStateStore inner, StoreMetrics metri
         Measure("load_at", () => inner.LoadAtAsync(revision, cancellationToken));
 
     /// <inheritdoc/>
-    public Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(ResourceKey key, int limit, CancellationToken cancellationToken) =>
-        Measure("get_history", () => inner.GetHistoryAsync(key, limit, cancellationToken));
+    public Task<IReadOnlyList<HistoryEntry>> GetHistoryAsync(
+        ResourceKey key,
+        long before,
+        int limit,
+        CancellationToken cancellationToken
+    ) => Measure("get_history", () => inner.GetHistoryAsync(key, before, limit, cancellationToken));
 
     /// <inheritdoc/>
     public Task<long> PruneAsync(DateTimeOffset olderThan, int keepRevisions, CancellationToken cancellationToken) =>

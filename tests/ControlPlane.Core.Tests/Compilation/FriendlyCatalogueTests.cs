@@ -162,10 +162,26 @@ public sealed class FriendlyCatalogueTests
         ["routes: weighted cluster without name"] = Route("match: {prefix: /}, upstreams: [{weight: 1}]", "/upstreams/0"),
         ["routes: prefix_rewrite and regex_rewrite"] = To("rewrite: {prefix: /x, pathRegex: {pattern: a, substitution: b}}", "/rewrite"),
         // Found in the message that it compiles to, whose place is named in words.
-        ["routes: substitution of a missing group"] = To(@"rewrite: {pathRegex: {pattern: (a), substitution: '\2'}}", "") with
-        {
-            Pointer = "/spec",
-        },
+        ["routes: substitution of a missing group"] = To(@"rewrite: {pathRegex: {pattern: (a), substitution: '\2'}}", ""),
+        ["routes: JWT requirements as the filter has them"] = PerFilter("jwt_authn.v3.JwtAuthentication", ""),
+        ["routes: JWT requirements of a route"] = PerFilter("jwt_authn.v3.PerRouteConfig, disabled: true", ""),
+        ["routes: ext_authz as the filter has it"] = PerFilter("ext_authz.v3.ExtAuthz", ""),
+        ["routes: ext_authz of a route"] = PerFilter("ext_authz.v3.ExtAuthzPerRoute, disabled: true", ""),
+        ["routes: CORS of a route"] = PerFilter("cors.v3.CorsPolicy", ""),
+        ["routes: local rate limit of a route without tokens"] = PerFilter(
+            "local_ratelimit.v3.LocalRateLimit, statPrefix: x",
+            "/tokenBucket"
+        ),
+        ["routes: local rate limit of a route"] = PerFilter(
+            "local_ratelimit.v3.LocalRateLimit, statPrefix: x, tokenBucket: {maxTokens: 1, fillInterval: 1s}",
+            ""
+        ),
+        ["routes: rewrite by template without template match"] = To("rewrite: {pathTemplate: '/{a}'}", "/rewrite/pathTemplate"),
+        ["routes: rewrite by template with an unknown variable"] = Route(
+            "match: {pathTemplate: '/{a}'}, upstream: a, rewrite: {pathTemplate: '/{b}'}",
+            "/rewrite/pathTemplate"
+        ),
+        ["routes: rewrite by template"] = Route("match: {pathTemplate: '/{a}'}, upstream: a, rewrite: {pathTemplate: '/x/{a}'}", ""),
         ["routes: mirror without cluster"] = To("mirror: [{}]", "/mirror/0"),
         ["routes: upgrade twice"] = To("upgrades: [{type: websocket}, {type: websocket}]", "/upgrades/1/type"),
         ["routes: connect_config on WebSocket"] = To("upgrades: [{type: websocket, terminate: true}]", "/upgrades/0"),
@@ -269,22 +285,23 @@ public sealed class FriendlyCatalogueTests
 
         if (!problems.HasErrors)
         {
-            var (type, message) = Compile(document.Manifest!.Spec, problems);
+            var origins = new MessageOrigins();
+            var (type, message) = Compile(document.Manifest!.Spec, problems, origins);
             if (message is not null)
             {
-                MessagePipeline.Complete(type, "x", message, overlay: null, problems);
+                MessagePipeline.Complete(type, "x", message, overlay: null, problems, origins);
             }
         }
 
         return problems.Problems;
     }
 
-    private static (ResourceType Type, IMessage? Message) Compile(ResourceSpec spec, ProblemCollector problems) =>
+    private static (ResourceType Type, IMessage? Message) Compile(ResourceSpec spec, ProblemCollector problems, MessageOrigins origins) =>
         spec switch
         {
             UpstreamSpec upstream => (ResourceType.Cluster, UpstreamCompiler.CompileCluster("x", upstream)),
-            RouteTableSpec table => (ResourceType.Route, RouteTableCompiler.Compile("x", table, problems)),
-            ListenerSpec listener => (ResourceType.Listener, ListenerCompiler.Compile("x", listener, _ => null, problems)),
+            RouteTableSpec table => (ResourceType.Route, RouteTableCompiler.Compile("x", table, problems, origins)),
+            ListenerSpec listener => (ResourceType.Listener, ListenerCompiler.Compile("x", listener, _ => null, problems, origins)),
             SecretSpec secret => (ResourceType.Secret, SecretCompiler.Compile("x", secret, SecretMaterial.InlineOnly, Now, problems)),
             _ => throw new ArgumentOutOfRangeException(nameof(spec)),
         };
@@ -332,6 +349,12 @@ public sealed class FriendlyCatalogueTests
         );
 
     private static Friendly To(string more, string pointer) => Route($"match: {{prefix: /}}, upstream: a, {more}", pointer);
+
+    private static Friendly PerFilter(string config, string pointer) =>
+        To(
+            $"typedPerFilterConfig: {{f: {{'@type': type.googleapis.com/envoy.extensions.filters.http.{config}}}}}",
+            "/typedPerFilterConfig/f" + pointer
+        );
 
     private static Friendly Direct(string response, string pointer) =>
         Route($"match: {{prefix: /}}, directResponse: {{{response}}}", "/directResponse" + pointer);

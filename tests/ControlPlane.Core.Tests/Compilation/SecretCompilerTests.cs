@@ -58,6 +58,21 @@ public sealed class SecretCompilerTests
     }
 
     [Fact]
+    public void A_staple_that_is_no_OCSP_response_is_refused()
+    {
+        using var key = RSA.Create(2048);
+        var certificate = Certificate(CertificateOf(key), key.ExportPkcs8PrivateKeyPem());
+        Refused(
+            "invalid-ocsp-staple",
+            "/spec/certificate/ocspStaple",
+            certificate with
+            {
+                OcspStaple = new SecretSource { Inline = "hello" },
+            }
+        );
+    }
+
+    [Fact]
     public void The_key_must_be_that_of_the_first_certificate()
     {
         using var leaf = ECDsa.Create(ECCurve.NamedCurves.nistP256);

@@ -300,6 +300,39 @@ public sealed class ManifestReaderTests
         Assert.Contains("4900 objects", last.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData(ManifestFormat.Json)]
+    [InlineData(ManifestFormat.Yaml)]
+    public void An_input_of_too_many_values_is_refused(ManifestFormat format)
+    {
+        var limits = ReadLimits.Default with { MaxValues = 10 };
+        var fits = "[" + string.Join(", ", Enumerable.Repeat("1", 9)) + "]";
+
+        Assert.Empty(ManifestReader.Read(Encoding.UTF8.GetBytes(fits), format, limits: limits).Problems);
+        var problem = Assert.Single(
+            ManifestReader
+                .Read(Encoding.UTF8.GetBytes(fits.Replace("]", ", 1]", StringComparison.Ordinal)), format, limits: limits)
+                .Problems
+        );
+        Assert.Equal(("too-many-values", 1, 29), (problem.Code, problem.Line, problem.Column));
+    }
+
+    [Fact]
+    public void What_a_collector_only_counted_is_counted_by_the_one_that_takes_it_over()
+    {
+        var (inner, outer) = (new ProblemCollector(), new ProblemCollector());
+        for (var i = 0; i < 1000; i++)
+        {
+            inner.Error("/spec", "wrong", "This is wrong.");
+        }
+
+        outer.Error("/spec", "wrong", "This is wrong, too.");
+        outer.AddAll(inner);
+
+        Assert.Equal(ProblemCollector.MaxOfSeverity + 1, outer.Problems.Count);
+        Assert.Contains(" 901 more", outer.Problems[^1].Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void No_number_of_warnings_hides_a_fault()
     {

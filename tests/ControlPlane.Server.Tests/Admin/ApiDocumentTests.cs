@@ -116,6 +116,101 @@ public sealed class ApiDocumentTests(AdminFixture api) : IClassFixture<AdminFixt
         Assert.Null(Operation("/livez", "get")["security"]);
     }
 
+    [Fact]
+    public async Task Answers_have_what_the_document_requires_and_nothing_that_it_does_not_know()
+    {
+        await api.PutAsync("/api/v1/upstreams/described", Bodies.Registering);
+        await api.PutAsync("/api/v1/upstreams/described/endpoints/a", Bodies.Endpoint());
+        await api.SendAsync(HttpMethod.Post, "/api/v1/upstreams/described/endpoints/a:drain", """{"reason": "update"}""");
+        await api.PutAsync("/api/v1/secrets/described", """{"spec": {"generic": {"inline": "abc"}}}""");
+        var document = (await api.GetAsync("/openapi/v1.json")).Json;
+        var many = """[{"apiVersion": "controlplane/v1", "kind": "Upstream", "metadata": {"name": "new"}, "spec": SPEC}]""".Replace(
+            "SPEC",
+            """{"endpoints": {"source": "registration"}}""",
+            StringComparison.Ordinal
+        );
+        var wrong = new List<string>();
+        foreach (
+            var (method, template, path, body) in ((string, string, string, string?)[])
+                [
+                    ("get", "/api/v1/upstreams", "/api/v1/upstreams?limit=1", null),
+                    ("get", "/api/v1/upstreams/{name}", "/api/v1/upstreams/described", null),
+                    ("get", "/api/v1/upstreams/{name}/xds", "/api/v1/upstreams/described/xds", null),
+                    ("get", "/api/v1/upstreams/{name}/history", "/api/v1/upstreams/described/history", null),
+                    ("get", "/api/v1/upstreams/{name}/health", "/api/v1/upstreams/described/health", null),
+                    ("get", "/api/v1/upstreams/{name}/health/history", "/api/v1/upstreams/described/health/history", null),
+                    ("get", "/api/v1/upstreams/{name}/endpoints", "/api/v1/upstreams/described/endpoints", null),
+                    ("get", "/api/v1/upstreams/{name}/endpoints/{id}", "/api/v1/upstreams/described/endpoints/a", null),
+                    ("get", "/api/v1/secrets/{name}", "/api/v1/secrets/described", null),
+                    ("get", "/api/v1/overrides", "/api/v1/overrides", null),
+                    ("get", "/api/v1/export", "/api/v1/export", null),
+                    ("get", "/api/v1/revisions", "/api/v1/revisions?limit=1", null),
+                    ("get", "/api/v1/revisions/{revision}", "/api/v1/revisions/1", null),
+                    ("get", "/api/v1/revisions/{from}..{to}", "/api/v1/revisions/1..2", null),
+                    ("get", "/api/v1/nodes", "/api/v1/nodes", null),
+                    ("put", "/api/v1/upstreams/{name}", "/api/v1/upstreams/described?wait=acked", Bodies.Registering),
+                    ("post", "/api/v1/apply", "/api/v1/apply?dryRun=true", many),
+                    ("post", "/api/v1/apply", "/api/v1/apply?wait=acked", many),
+                    ("post", "/api/v1/validate", "/api/v1/validate", many),
+                    ("post", "/api/v1/diff", "/api/v1/diff", many.Replace("new", "newer", StringComparison.Ordinal)),
+                    ("post", "/api/v1/revisions/{revision}:rollback", "/api/v1/revisions/2:rollback?dryRun=true&kinds=Secret", null),
+                    ("get", "/api/v1/upstreams/{name}", "/api/v1/upstreams/nowhere", null),
+                    ("put", "/api/v1/upstreams/{name}", "/api/v1/upstreams/described", """{"spec": {"nonsense": 1}}"""),
+                ]
+        )
+        {
+            var answer = await api.SendAsync(HttpMethod.Parse(method), path, body, headers: ("Accept", "application/json"));
+            var responses = document["paths"]![template]![method]!["responses"]!;
+            var content = (responses[$"{answer.Status}"] ?? responses["default"])!["content"]!;
+            Compare(document, content[answer.MediaType]!["schema"]!, JsonNode.Parse(answer.Text), $"{method} {path}", wrong);
+        }
+
+        Assert.True(wrong.Count == 0, string.Join('\n', wrong.Distinct()));
+    }
+
+    /// <summary>Looks for members that are missing or not described.</summary>
+    private static void Compare(JsonNode document, JsonNode schema, JsonNode? value, string place, List<string> wrong)
+    {
+        while (schema["$ref"] is { } reference)
+        {
+            schema = document["components"]!["schemas"]![((string)reference!).Split('/')[^1]]!;
+        }
+
+        if (schema["oneOf"] is JsonArray choices)
+        {
+            Compare(document, choices.First(c => (string?)c!["type"] != "null")!, value, place, wrong);
+            return;
+        }
+
+        switch (value)
+        {
+            case JsonObject members when schema["properties"] is JsonObject known:
+                wrong.AddRange(
+                    (schema["required"]?.AsArray() ?? []).Where(r => !members.ContainsKey((string)r!)).Select(r => $"{place} lacks {r}")
+                );
+                foreach (var (name, member) in members)
+                {
+                    if (known[name] is { } inner)
+                    {
+                        Compare(document, inner, member, $"{place} {name}", wrong);
+                    }
+                    else
+                    {
+                        wrong.Add($"{place} has {name}, which is not described");
+                    }
+                }
+
+                break;
+            case JsonArray items when schema["items"] is { } each:
+                foreach (var item in items)
+                {
+                    Compare(document, each, item, place, wrong);
+                }
+
+                break;
+        }
+    }
+
     private static void Collect(JsonElement element, List<string> references, List<string> operations)
     {
         switch (element.ValueKind)

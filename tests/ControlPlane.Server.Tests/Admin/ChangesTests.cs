@@ -261,8 +261,17 @@ public sealed class ChangesTests : IAsyncLifetime
         Assert.Empty((await _api.GetAsync("/api/v1/revisions/1..4")).Json["objects"]!.AsArray());
         Assert.Equal("rollback to revision 1", (await _api.Client.RevisionAsync(4)).Reason);
 
+        Assert.Equal("rollback to revision 3: undo", (await RollBackAsync("3:rollback?reason=undo")).Reason);
+        Assert.Equal("rollback to revision 4", (await RollBackAsync("4:rollback")).Reason);
+
+        async Task<RevisionView> RollBackAsync(string path)
+        {
+            var answer = await _api.SendAsync(HttpMethod.Post, "/api/v1/revisions/" + path);
+            return await _api.Client.RevisionAsync((long)answer.Json["revision"]!);
+        }
+
         // To go back to where one is changes nothing.
-        Assert.Equal(4, (await _api.Client.RollbackAsync(4)).Revision);
+        Assert.Equal(6, (await _api.Client.RollbackAsync(6)).Revision);
     }
 
     [Fact]

@@ -71,6 +71,11 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         var problem = (await api.PutAsync("/api/v1/upstreams/twice/endpoints/b", Bodies.Endpoint())).Is(409, "conflict");
 
         Assert.Contains("a", problem.Errors!.Value[0].Message, StringComparison.Ordinal);
+        var further = await api.PutAsync(
+            "/api/v1/upstreams/twice/endpoints/c",
+            """{"spec": {"address": "10.0.0.9", "port": 1, "additionalAddresses": [{"address": "10.0.0.1", "port": 8080}]}}"""
+        );
+        Assert.Equal("/spec/additionalAddresses/0", Assert.Single(further.Is(409, "conflict").Errors!.Value).Pointer);
         // To register the same again is no conflict with itself.
         Assert.Equal(200, (await api.PutAsync("/api/v1/upstreams/twice/endpoints/a", Bodies.Endpoint())).Status);
     }
@@ -149,7 +154,12 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         Assert.Equal(200, (await api.SendAsync(HttpMethod.Post, path + ":clear")).Status);
         (await api.GetAsync($"/api/v1/overrides/{upstream}/{Id}")).Is(404, "not-found");
 
-        async Task StateIsAsync(string state) => Assert.Equal(state, (string?)(await api.GetAsync(path)).Json["status"]!["state"]);
+        // The health model has to decide about an endpoint that is back before proxies are told of it.
+        Task StateIsAsync(string state) =>
+            Eventually.True(
+                $"the endpoint to be {state}",
+                async _ => (string?)(await api.GetAsync(path)).Json["status"]!["state"] == state
+            );
     }
 
     [Theory]
@@ -225,7 +235,42 @@ public sealed class EndpointTests(AdminFixture api) : IClassFixture<AdminFixture
         time.Advance(TimeSpan.FromMinutes(30));
         Assert.Equal("drained", (await host.Client.FindAsync(endpoint))!.Status!.State);
         time.Advance(TimeSpan.FromMinutes(31));
-        Assert.Equal("active", (await host.Client.FindAsync(endpoint))!.Status!.State);
+        await Eventually.True("the endpoint to be back", async _ => (await host.Client.FindAsync(endpoint))!.Status!.State == "active");
+    }
+
+    [Fact]
+    public async Task An_endpoint_of_an_upstream_that_takes_its_endpoints_from_elsewhere_is_unused()
+    {
+        await api.PutAsync("/api/v1/upstreams/turned", Bodies.Registering);
+        await api.PutAsync("/api/v1/upstreams/turned/endpoints/a", Bodies.Endpoint());
+        await api.PutAsync("/api/v1/upstreams/turned", Bodies.Upstream());
+
+        var status = (await api.Client.FindAsync(ResourceKey.Sub(ResourceKind.Endpoint, "turned", "a")))!.Status!;
+
+        Assert.Equal("unused", status.State);
+        Assert.Equal(("False", "Unused"), (status.Conditions[1].Status, status.Conditions[1].Reason));
+    }
+
+    [Fact]
+    public async Task Registering_an_address_twice_is_a_conflict_and_a_name_is_for_put()
+    {
+        await api.PutAsync("/api/v1/upstreams/again", Bodies.Registering);
+        const string Path = "/api/v1/upstreams/again/endpoints";
+        Assert.Equal(201, (await api.SendAsync(HttpMethod.Post, Path, Bodies.Endpoint())).Status);
+
+        var twice = (await api.SendAsync(HttpMethod.Post, Path, """{"spec": {"address": "10.0.0.1", "port": 8080, "weight": 3}}""")).Is(
+            409,
+            "conflict"
+        );
+        Assert.Equal("address-taken", Assert.Single(twice.Errors!.Value).Code);
+        Assert.Equal(1, (int?)(await api.GetAsync(Path + "/10.0.0.1:8080")).Json["spec"]!["weight"] ?? 1);
+
+        var named = await api.SendAsync(
+            HttpMethod.Post,
+            Path,
+            """{"metadata": {"name": "b"}, "spec": {"address": "10.0.0.3", "port": 1}}"""
+        );
+        Assert.Contains("'again/ADDRESS:PORT'", Assert.Single(named.Is(422, "invalid").Errors!.Value).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -120,6 +120,16 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.DoesNotContain("-1", refused.Detail, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("/api/v1/apply")]
+    [InlineData("/api/v1/revisions/1:rollback")]
+    [InlineData("/api/v1/upstreams/any/endpoints/a:drain")]
+    public async Task A_condition_where_none_is_heeded_is_refused(string path)
+    {
+        (await api.SendAsync(HttpMethod.Post, path, "{}", headers: ("If-Match", "\"1\""))).Is(400, "header");
+        (await api.SendAsync(HttpMethod.Post, path, "{}", headers: ("If-None-Match", "*"))).Is(400, "header");
+    }
+
     [Fact]
     public async Task If_match_with_several_states_holds_where_the_object_is_in_one()
     {
@@ -186,6 +196,30 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         var nothing = (await api.GetAsync("/api/v1/upstreams/x/nothing")).Is(404, "not-found");
         Assert.DoesNotContain("Did you mean", nothing.Detail, StringComparison.Ordinal);
         Assert.Contains("'upstreams'", (await api.GetAsync("/api/v1/upstream/x")).Is(404, "not-found").Detail, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task The_history_of_an_object_is_read_page_by_page_to_its_end()
+    {
+        var key = new ResourceKey(ResourceKind.Upstream, "paged");
+        for (var port = 1; port <= 5; port++)
+        {
+            await api.Client.PutAsync(key, Bodies.Upstream(port));
+        }
+
+        await api.Client.DeleteAsync(key);
+        var ports = new List<int?>();
+        string? next = null;
+        do
+        {
+            var page = await api.Client.HistoryAsync(key, 2, next);
+            ports.AddRange(page.Items.Select(i => (int?)i.Object?.Spec["endpoints"]!["static"]![0]!["port"]));
+            next = page.Continue;
+        } while (next is not null);
+
+        Assert.Equal([null, 5, 4, 3, 2, 1], ports);
+        var other = (await api.Client.RevisionsAsync(1)).Continue;
+        (await api.GetAsync("/api/v1/upstreams/paged/history?continue=" + other)).Is(400, "parameter");
     }
 
     [Fact]
@@ -355,10 +389,25 @@ public sealed class ObjectTests(AdminFixture api) : IClassFixture<AdminFixture>
         Assert.Equal(201, (await api.PutAsync("/api/v1/routetables/ref", Bodies.RouteTable("ref-used"))).Status);
         var used = (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Is(409, "conflict");
         Assert.Contains("RouteTable/ref", used.Errors!.Value[0].Message, StringComparison.Ordinal);
+        Assert.EndsWith("Change or delete that first.", used.Errors!.Value[0].Message, StringComparison.Ordinal);
 
         Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/routetables/ref")).Status);
         Assert.Equal(200, (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Status);
         (await api.SendAsync(HttpMethod.Delete, "/api/v1/upstreams/ref-used")).Is(404, "not-found");
+    }
+
+    [Fact]
+    public async Task Each_name_in_a_raw_resource_that_nothing_has_is_told()
+    {
+        static string Route(string cluster) => $$$"""{"match": {"prefix": "/{{{cluster}}}"}, "route": {"cluster": "{{{cluster}}}"}}""";
+        var body = """
+            {"spec": {"resource": {"@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "raw-names",
+             "virtualHosts": [{"name": "all", "domains": ["*"], "routes": [ROUTES]}]}}}
+            """.Replace("ROUTES", Route("no-one") + "," + Route("no-two"), StringComparison.Ordinal);
+
+        var faults = (await api.PutAsync("/api/v1/envoyresources/raw-names", body)).Is(422, "invalid").Errors!.Value;
+
+        Assert.Equal(2, faults.Count(f => f.Code == "reference-not-found"));
     }
 
     [Fact]

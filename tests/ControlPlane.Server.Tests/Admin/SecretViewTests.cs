@@ -63,6 +63,19 @@ public sealed class SecretViewTests(AdminFixture api) : IClassFixture<AdminFixtu
     }
 
     [Fact]
+    public async Task A_key_that_was_pasted_in_the_place_of_a_fields_name_is_not_repeated()
+    {
+        var (body, key) = CertificateSecret("pasted.example");
+        body["spec"]!["certificate"]!["privateKey"] = new JsonObject { [key] = "" };
+
+        var answer = await api.PutAsync("/api/v1/secrets/pasted", body.ToJsonString());
+
+        var fault = answer.Is(422, "invalid").Errors!.Value.Single(e => e.Code == "unknown-field");
+        Assert.EndsWith("…", fault.Pointer, StringComparison.Ordinal);
+        Assert.DoesNotContain(key.Split('\n')[1], answer.Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task What_was_shown_can_be_sent_back_and_keeps_the_secret()
     {
         var (body, _) = CertificateSecret("kept.example");

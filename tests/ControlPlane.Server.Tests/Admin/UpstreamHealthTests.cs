@@ -68,6 +68,27 @@ public sealed class UpstreamHealthTests
     }
 
     [Fact]
+    public async Task The_status_of_an_upstream_and_of_its_endpoints_is_what_proxies_are_told()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        await PutAsync(host, "a", 4);
+        await SayAsync(host, "a", passed: true, 1, 2, 3, 4);
+        await StateAsync(host, "a", 4, "UP");
+        await FailAsync(host, "a", 1);
+        await StateAsync(host, "a", 1, "DOWN");
+
+        var status = await Eventually.Get(
+            "the verdict to be published",
+            async _ => (await host.Client.FindAsync(new ResourceKey(ResourceKind.Upstream, "a")))!.Status!,
+            s => s.Endpoints!["unhealthy"] == 1
+        );
+
+        Assert.Equal(3, status.Endpoints!["active"]);
+        var endpoint = await host.Client.FindAsync(ResourceKey.Sub(ResourceKind.Endpoint, "a", "10.0.0.1:8080"));
+        Assert.Equal("unhealthy", endpoint!.Status!.State);
+    }
+
+    [Fact]
     public async Task An_upstream_that_proxies_decide_about_says_so_and_one_that_is_not_there_is_not_found()
     {
         await using var host = await ControlPlaneHost.StartAsync();

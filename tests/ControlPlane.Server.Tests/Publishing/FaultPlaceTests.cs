@@ -146,6 +146,22 @@ public sealed class FaultPlaceTests
     }
 
     [Fact]
+    public void Registered_endpoints_that_an_upstream_does_not_use_any_more_are_warned_of()
+    {
+        var endpoint = "kind: Endpoint\nmetadata: {name: api/a}\nspec: {address: 10.0.0.1, port: 80}";
+        var before = Plans.Make(Plans.Nothing, Upstream, endpoint);
+        Assert.Empty(Assert.IsType<ChangeApplied>(before.Outcome).Warnings);
+
+        var switched = Plans.Make(
+            before.After,
+            "kind: Upstream\nmetadata: {name: api}\nspec: {endpoints: {source: static, static: [{address: 10.0.0.2, port: 80}]}}"
+        );
+
+        var warning = Assert.Single(Assert.IsType<ChangeApplied>(switched.Outcome).Warnings).Problem;
+        Assert.Equal(("/spec/endpoints/source", "registered-endpoints-unused"), (warning.Pointer, warning.Code));
+    }
+
+    [Fact]
     public void Every_unknown_cluster_of_a_message_is_told()
     {
         const string Raw = """

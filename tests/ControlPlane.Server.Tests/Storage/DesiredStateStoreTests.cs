@@ -145,7 +145,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
         Assert.Equal(1, state.Revision);
         Assert.Equal("""{"n":1}""", Assert.Single(state.Documents).Json);
         Assert.Single(await Store.ListRevisionsAsync(0, 10, Cancellation));
-        Assert.Single(await Store.GetHistoryAsync(Key("a"), 10, Cancellation));
+        Assert.Single(await Store.GetHistoryAsync(Key("a"), 0, 10, Cancellation));
     }
 
     [Fact]
@@ -182,7 +182,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
         Assert.Equal($"{total}", Assert.Single((await Store.LoadAsync(Cancellation)).Documents).Json);
         var revisions = await Store.ListRevisionsAsync(0, int.MaxValue, Cancellation);
         Assert.Equal(Enumerable.Range(1, total).Reverse().Select(i => (long)i), revisions.Select(r => r.Revision));
-        var history = await Store.GetHistoryAsync(Key("counter"), int.MaxValue, Cancellation);
+        var history = await Store.GetHistoryAsync(Key("counter"), 0, int.MaxValue, Cancellation);
         Assert.All(history, entry => Assert.Equal($"{entry.Revision.Revision}", entry.Document!.Json));
     }
 
@@ -253,7 +253,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
         await CommitAsync(0, [], [Key("a")]);
 
         Assert.Empty((await Store.GetRevisionAsync(1, Cancellation))!.Changes);
-        Assert.Empty(await Store.GetHistoryAsync(Key("a"), 10, Cancellation));
+        Assert.Empty(await Store.GetHistoryAsync(Key("a"), 0, 10, Cancellation));
         Assert.Empty((await Store.ReadChangesAsync(0, Cancellation))!.Deleted);
     }
 
@@ -279,13 +279,18 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
         await CommitAsync(4, [Document("a", "5")], author: "dave");
         await CommitAsync(5, [], [Key("a")], author: "erin");
 
-        var history = await Store.GetHistoryAsync(Key("a"), 10, Cancellation);
+        var history = await Store.GetHistoryAsync(Key("a"), 0, 10, Cancellation);
 
         Assert.Equal(
             [(6L, "erin", null), (5L, "dave", "5"), (4L, "carol", null), (3L, "bob", "3"), (1L, "alice", "1")],
             history.Select(e => (e.Revision.Revision, e.Revision.Author, e.Document?.Json))
         );
-        Assert.Equal([6L, 5L, 4L], (await Store.GetHistoryAsync(Key("a"), 3, Cancellation)).Select(e => e.Revision.Revision));
+        for (var (before, shown) = (0L, 0); shown < history.Count; shown += 2)
+        {
+            var page = await Store.GetHistoryAsync(Key("a"), before, 2, Cancellation);
+            Assert.Equal(history.Skip(shown).Take(2), page);
+            before = page[^1].Revision.Revision;
+        }
     }
 
     [Fact]
@@ -359,7 +364,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
         Assert.Null(await Store.LoadAtAsync(6, Cancellation));
         Assert.Equal("7", Assert.Single((await Store.LoadAtAsync(7, Cancellation))!.Documents).Json);
         Assert.Equal("6", Assert.Single((await Store.GetRevisionAsync(7, Cancellation))!.Changes).Before!.Json);
-        Assert.Equal([10L, 9L, 8L, 7L, 6L], (await Store.GetHistoryAsync(Key("a"), 100, Cancellation)).Select(e => e.Revision.Revision));
+        Assert.Equal([10L, 9L, 8L, 7L, 6L], (await Store.GetHistoryAsync(Key("a"), 0, 100, Cancellation)).Select(e => e.Revision.Revision));
 
         async Task<RevisionInfo> OldestAsync() => (await Store.ListRevisionsAsync(0, 100, Cancellation))[^1];
     }
@@ -375,7 +380,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
 
         await Store.PruneAsync(Noon.AddDays(1), 2, Cancellation);
 
-        Assert.Equal("alice", Assert.Single(await Store.GetHistoryAsync(Key("a"), 10, Cancellation)).Revision.Author);
+        Assert.Equal("alice", Assert.Single(await Store.GetHistoryAsync(Key("a"), 0, 10, Cancellation)).Revision.Author);
         Assert.Equal([10L, 9L], (await Store.ListRevisionsAsync(0, 100, Cancellation)).Select(r => r.Revision));
         Assert.Null(await Store.GetRevisionAsync(1, Cancellation));
         Assert.Equal(2, (await Store.LoadAtAsync(9, Cancellation))!.Documents.Count);
@@ -391,7 +396,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
 
         Assert.Equal(2, await Store.PruneAsync(Noon.AddDays(1), 1, Cancellation));
 
-        Assert.Equal(2, (await Store.GetHistoryAsync(Key("a0"), 10, Cancellation)).Count);
+        Assert.Equal(2, (await Store.GetHistoryAsync(Key("a0"), 0, 10, Cancellation)).Count);
         Assert.Equal(2_500, (await Store.GetRevisionAsync(3, Cancellation))!.Changes.Count(c => c.Before is not null));
     }
 
@@ -534,7 +539,7 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
 
             foreach (var key in Enumerable.Range(0, 8).Select(i => Key($"k{i}")))
             {
-                var history = await store.GetHistoryAsync(key, 100, Cancellation);
+                var history = await store.GetHistoryAsync(key, 0, 100, Cancellation);
                 Assert.All(history, e => Assert.Equal(model[(int)e.Revision.Revision].GetValueOrDefault(key), e.Document));
                 var changed = Enumerable
                     .Range(kept, 40 - kept + 1)
@@ -761,7 +766,10 @@ public abstract partial class DesiredStateStoreTests : IAsyncLifetime
             Assert.Equal(changes?.Changes, (await actual.GetRevisionAsync(revision, Cancellation))?.Changes);
             foreach (var key in changes?.Changes.Select(c => c.Key) ?? [])
             {
-                Assert.Equal(await expected.GetHistoryAsync(key, 100, Cancellation), await actual.GetHistoryAsync(key, 100, Cancellation));
+                Assert.Equal(
+                    await expected.GetHistoryAsync(key, 0, 100, Cancellation),
+                    await actual.GetHistoryAsync(key, 0, 100, Cancellation)
+                );
             }
         }
 
