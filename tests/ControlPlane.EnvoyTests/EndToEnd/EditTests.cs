@@ -162,6 +162,7 @@ public sealed class EditTests
     {
         await using var server = await ControlPlaneHost.StartAsync();
         await using var edge = await Edge.StartAsync(server.Xds.Port, bootstrap: bootstrap);
+        await Eventually.True("the proxy", async _ => !(await server.Client.NodesAsync()).Items.IsEmpty, TimeSpan.FromSeconds(20));
         var written = await server.Client.ApplyAsync(edge.Manifests(), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) });
         Assert.Equal((1, 0), (written.Propagation!.Acked, written.Propagation.Pending.Length));
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
