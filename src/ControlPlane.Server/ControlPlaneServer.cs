@@ -66,7 +66,6 @@ public static class ControlPlaneServer
     /// <exception cref="StartupException">The options forbid a start.</exception>
     public static WebApplication Build(ServerOptions options, Action<WebApplicationBuilder>? configure = null)
     {
-        Directory.CreateDirectory(options.DataDir);
         // Only what the options say counts: no appsettings.json, no ASPNETCORE_URLS.
         var builder = WebApplication.CreateEmptyBuilder(
             new WebApplicationOptions { ApplicationName = typeof(ControlPlaneServer).Assembly.GetName().Name }
@@ -96,8 +95,11 @@ public static class ControlPlaneServer
             builder.Services.AddHostedService<DemoService>();
         }
 
+        builder.Services.AddSingleton(_ => ServerLock.Take(options.DataDir, options.EffectiveStore));
         configure?.Invoke(builder);
         var app = builder.Build();
+        // Made first, so that it is let go of last.
+        app.Services.GetRequiredService<ServerLock>();
         app.UseAdmin();
         app.UseSecurity();
         app.MapAdmin();

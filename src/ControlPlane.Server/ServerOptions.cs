@@ -210,7 +210,7 @@ public sealed record ServerOptions
 
         if (given.Count > 0 && missing.Count > 0)
         {
-            faults.Add($"{string.Join(" and ", given)} needs {string.Join(" and ", missing)} too.");
+            faults.Add($"{string.Join(" and ", given)} {(given.Count == 1 ? "needs" : "need")} {string.Join(" and ", missing)} too.");
         }
     }
 }

@@ -18,7 +18,7 @@ public static partial class RefusalText
     private static readonly SearchValues<char> AfterName = SearchValues.Create(" ,;:.\"'()[]");
 
     /// <summary>
-    /// Leaves out all before the words of a failed constraint (Envoy puts the dump there, behind a random marker), PEM blocks, values of fields that carry
+    /// Leaves out all before the words of a failed constraint (Envoy puts the dump there), the markers of dumps, PEM blocks, values of fields that carry
     /// secrets and control characters, and bounds the length.
     /// </summary>
     public static string Redact(string text)
@@ -29,6 +29,7 @@ public static partial class RefusalText
             text = text[marker..];
         }
 
+        text = DebugMarker().Replace(text, "");
         text = Pem().Replace(text, "[redacted]");
         text = SecretField().Replace(text, "${field}[redacted]");
         var kept = new StringBuilder(Math.Min(text.Length, MaxLength));
@@ -111,6 +112,10 @@ public static partial class RefusalText
         var at = text.IndexOf(phrase, StringComparison.Ordinal);
         return at >= 0 && (at + phrase.Length == text.Length || AfterName.Contains(text[at + phrase.Length]));
     }
+
+    /// <summary>What Envoy puts before its dumps, so that nobody parses them.</summary>
+    [GeneratedRegex(@"goo\.gle/debug(only|proto|str)\s*", RegexOptions.ExplicitCapture, matchTimeoutMilliseconds: 200)]
+    private static partial Regex DebugMarker();
 
     [GeneratedRegex(
         "-----BEGIN [^-]*-----.*?(-----END [^-]*-----|$)",

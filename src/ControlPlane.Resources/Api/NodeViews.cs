@@ -20,7 +20,7 @@ public sealed record NodeView
     /// <summary>Node groups that it is in.</summary>
     public ImmutableArray<string> Groups { get; init; } = [];
 
-    /// <summary>Whether it has a stream now.</summary>
+    /// <summary>Whether it has a stream now, or has polled within the last five minutes.</summary>
     public required bool Connected { get; init; }
 
     /// <summary>Since when it is, or is not.</summary>
@@ -29,26 +29,26 @@ public sealed record NodeView
     /// <summary>Whether it has all that it is to have: <c>synced</c>, <c>pending</c>, <c>refused</c> or <c>offline</c>.</summary>
     public required string State { get; init; }
 
-    /// <summary>Its streams: one for ADS, or one per type.</summary>
+    /// <summary>Its streams: one for ADS, or one per type. All its polls are shown as one.</summary>
     public ImmutableArray<NodeStreamView> Streams { get; init; } = [];
 
     /// <summary>Extensions that it announced; only of one node.</summary>
     public ImmutableArray<string>? Extensions { get; init; }
 }
 
-/// <summary>One stream of one node.</summary>
+/// <summary>One stream of one node, or its polls.</summary>
 public sealed record NodeStreamView
 {
-    /// <summary><c>ADS</c>, or the short name of the one type that it is for.</summary>
+    /// <summary><c>ADS</c>, the short name of the one type that it is for, or <c>REST</c> of polls.</summary>
     public required string Service { get; init; }
 
-    /// <summary><c>delta</c> or <c>sotw</c>.</summary>
+    /// <summary><c>delta</c>, <c>sotw</c>, or <c>rest</c> of polls.</summary>
     public required string Protocol { get; init; }
 
     /// <summary>Where it comes from.</summary>
     public required string Peer { get; init; }
 
-    /// <summary>When it was opened.</summary>
+    /// <summary>When it was opened, or the first poll came.</summary>
     public required DateTimeOffset Since { get; init; }
 
     /// <summary>The server that holds it.</summary>
@@ -70,8 +70,11 @@ public sealed record NodeTypeView
     /// <summary>The type's short name, for example <c>CDS</c>.</summary>
     public required string Type { get; init; }
 
-    /// <summary>Names subscribed to; <c>*</c> for all.</summary>
+    /// <summary>Names subscribed to, in order: the first 1000 of one node, the first 100 of each in a list; <c>*</c> for all.</summary>
     public ImmutableArray<string> Subscriptions { get; init; } = [];
+
+    /// <summary>How many names are subscribed to, <c>*</c> not counted.</summary>
+    public int NameCount { get; init; }
 
     /// <summary>Version of the set that was sent last.</summary>
     public string? SentVersion { get; init; }

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.RegularExpressions;
 using ControlPlane.Resources;
 using ControlPlane.Resources.Api;
 using ControlPlane.Resources.Reading;
@@ -16,7 +18,7 @@ namespace ControlPlane.Server.Admin;
 /// The OpenAPI document: made from the routes and the spec records, so that it cannot say what the server does not do. Making it takes a second of CPU, so that
 /// what is served at <c>/openapi/v1.json</c> is the copy in docs/openapi.json, which a test holds to what is made.
 /// </summary>
-internal static class ApiDocument
+internal static partial class ApiDocument
 {
     private const string Name = "v1";
 
@@ -71,7 +73,8 @@ internal static class ApiDocument
     {
         var provider = services.GetRequiredKeyedService<IOpenApiDocumentProvider>(Name);
         var document = await provider.GetOpenApiDocumentAsync(cancellationToken);
-        return (await document.SerializeAsJsonAsync(OpenApiSpecVersion.OpenApi3_1, cancellationToken)).ReplaceLineEndings("\n") + "\n";
+        var json = (await document.SerializeAsJsonAsync(OpenApiSpecVersion.OpenApi3_1, cancellationToken)).ReplaceLineEndings("\n") + "\n";
+        return NameInCode().Replace(json, name => JsonNamingPolicy.CamelCase.ConvertName(name.Groups["member"].Value));
     }
 
     /// <summary>Names an operation and says what it does.</summary>
@@ -368,6 +371,14 @@ internal static class ApiDocument
 
         return Task.CompletedTask;
     }
+
+    /// <summary>A field or a word that a doc comment refers to; the generator writes it as C# declares it, such as <c>string? HttpCheckSpec.Host</c>. It may follow an escaped line end.</summary>
+    [GeneratedRegex(
+        @"(?<=\\n|[^\w\\])((\w+(&lt;.+?&gt;)?\?? )?[A-Z]\w*(Spec|View)|HealthAuthority|EndpointSource)\.(?<member>[A-Z]\w*)",
+        RegexOptions.ExplicitCapture,
+        matchTimeoutMilliseconds: 10_000
+    )]
+    private static partial Regex NameInCode();
 }
 
 /// <summary>

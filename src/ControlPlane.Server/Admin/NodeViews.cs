@@ -10,13 +10,17 @@ namespace ControlPlane.Server.Admin;
 /// <summary>Shows proxies: those of this server, and those of all.</summary>
 internal sealed class NodeViews(ConnectedNodes nodes, SnapshotViews groups, NodePeers peers)
 {
+    /// <summary>Most names of a type that are shown of one node, and of each node of a list: a client may ask for a hundred thousand.</summary>
+    private const int MaxNames = 1000;
+    private const int MaxNamesInList = 100;
+
     /// <summary>The proxies of this server.</summary>
     /// <param name="id">The one that is meant, which is then shown with its extensions; empty is all.</param>
     public NodeList Here(string id) =>
         id.Length == 0
             ? new NodeList(
                 Environment.MachineName,
-                [.. nodes.List().Select(ViewOf)],
+                [.. nodes.List().Select(node => ViewOf(node, MaxNamesInList))],
                 [
                     .. nodes
                         .Refused()
@@ -29,7 +33,7 @@ internal sealed class NodeViews(ConnectedNodes nodes, SnapshotViews groups, Node
                     ? []
                     :
                     [
-                        ViewOf(node) with
+                        ViewOf(node, MaxNames) with
                         {
                             Extensions = node.Identity.Extensions is { } extensions ? [.. extensions.Order(StringComparer.Ordinal)] : null,
                         },
@@ -82,7 +86,7 @@ internal sealed class NodeViews(ConnectedNodes nodes, SnapshotViews groups, Node
 
     private static readonly string[] StatesByWeight = ["synced", "pending", "refused"];
 
-    private NodeView ViewOf(NodeStatus node)
+    private NodeView ViewOf(NodeStatus node, int maxNames)
     {
         var identity = node.Identity;
         string?[] locality = [NotEmpty(identity.Region), NotEmpty(identity.Zone), NotEmpty(identity.SubZone)];
@@ -96,7 +100,7 @@ internal sealed class NodeViews(ConnectedNodes nodes, SnapshotViews groups, Node
             Connected = node.DisconnectedAt is null,
             Since = node.DisconnectedAt ?? node.Streams.Select(s => s.Since).DefaultIfEmpty().Min(),
             State = StateOf(node),
-            Streams = [.. node.Streams.Select(s => ViewOf(identity.Id, s))],
+            Streams = [.. node.Streams.Select(s => ViewOf(identity.Id, s, maxNames))],
         };
     }
 
@@ -109,24 +113,25 @@ internal sealed class NodeViews(ConnectedNodes nodes, SnapshotViews groups, Node
             : "synced";
     }
 
-    private static NodeStreamView ViewOf(string node, StreamStatus stream) =>
+    private static NodeStreamView ViewOf(string node, StreamStatus stream, int maxNames) =>
         new()
         {
             Service = stream.Service,
-            Protocol = stream.Protocol.ToString().ToLowerInvariant(),
+            Protocol = stream.Protocol,
             Peer = stream.Peer,
             Since = stream.Since,
             Replica = Environment.MachineName,
             Revision = stream.Revision,
             Warming = stream.Warming is { } warming ? Explain(warming) : null,
-            Types = [.. stream.Subscriptions.Select(s => ViewOf(node, s))],
+            Types = [.. stream.Subscriptions.Select(s => ViewOf(node, s, maxNames))],
         };
 
-    private static NodeTypeView ViewOf(string node, SubscriptionStatus subscription) =>
+    private static NodeTypeView ViewOf(string node, SubscriptionStatus subscription, int maxNames) =>
         new()
         {
             Type = subscription.Type.ShortName,
-            Subscriptions = subscription.Wildcard ? ["*", .. subscription.Names] : subscription.Names,
+            Subscriptions = [.. subscription.Wildcard ? (string[])["*"] : [], .. subscription.Names.Take(maxNames)],
+            NameCount = subscription.Names.Length,
             SentVersion = subscription.SentVersion,
             SentAt = subscription.SentAt,
             AckedVersion = subscription.AckedVersion,

@@ -167,14 +167,14 @@ internal sealed class UpstreamHealthRoutes(
             return Problems.TooManyStreams(limit.Max);
         }
 
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+        using var ending = http.Ending(lifetime);
         try
         {
             await StreamAsync(http, Query.Upstream.Of(http), since, ending.Token);
         }
         catch (OperationCanceledException)
         {
-            // The client is gone, or does not read, or the server ends: the client comes back and says where it was.
+            // The client is gone, or does not read or may no more, or the server ends: the client comes back and says where it was.
         }
         finally
         {

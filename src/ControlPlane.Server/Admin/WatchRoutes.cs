@@ -64,7 +64,7 @@ internal sealed class WatchRoutes(
 
     private async Task<IResult> StreamAsync(HttpContext http, long? since)
     {
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+        using var ending = http.Ending(lifetime);
         var events = new ServerSentEvents(http, time);
         var stream = new EventStream(events, Query.Kinds.Of(http), Query.Selector.Of(http));
         // The feed begins here, so that nothing is lost between what is replayed and what is live.
@@ -98,7 +98,7 @@ internal sealed class WatchRoutes(
         }
         catch (OperationCanceledException) when (ending.IsCancellationRequested || events.IsStalled)
         {
-            // The client is gone, or does not read, or the server ends: the client comes back and says where it was.
+            // The client is gone, or does not read or may no more, or the server ends: the client comes back and says where it was.
         }
 
         return Results.Empty;

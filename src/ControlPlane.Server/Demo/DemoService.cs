@@ -165,7 +165,7 @@ internal sealed class DemoService(
     }
 
     /// <summary>The demo's manifests, bootstrap and the lines it prints.</summary>
-    private static class Text
+    internal static class Text
     {
         public static string Manifests(DemoBackends backends)
         {
@@ -217,11 +217,15 @@ internal sealed class DemoService(
             using var reader = new StreamReader(typeof(DemoService).Assembly.GetManifestResourceStream("edge.yaml")!);
             var text = reader.ReadToEnd();
             const string there = "socket_address: { address: 127.0.0.1, port_value: 18000 }";
-            return options.XdsListen is IPEndPoint ip
-                ? text.Replace(there, there.Replace("18000", $"{ip.Port}", StringComparison.Ordinal), StringComparison.Ordinal)
-                // What is no name needs no look-up, and Envoy does not take it for one.
-                : text.Replace(there, $"pipe: {{ path: '{Path.GetFullPath(options.XdsListen.ToString()!)}' }}", StringComparison.Ordinal)
-                    .Replace("type: STRICT_DNS", "type: STATIC", StringComparison.Ordinal);
+            var here = options.XdsListen is IPEndPoint ip
+                ? $"socket_address: {{ address: '{ReachableAt(ip.Address)}', port_value: {ip.Port} }}"
+                : $"pipe: {{ path: '{Path.GetFullPath(options.XdsListen.ToString()!)}' }}";
+            return text.Replace(there, here, StringComparison.Ordinal)
+                // What is no name needs no look-up, and Envoy does not take a socket's path for one.
+                .Replace("type: STRICT_DNS", "type: STATIC", StringComparison.Ordinal);
+
+            static IPAddress ReachableAt(IPAddress listen) =>
+                listen.Equals(IPAddress.Any) || listen.Equals(IPAddress.IPv6Any) ? IPAddress.Loopback : listen;
         }
 
         public static string Failed(ServerOptions options, string reason) =>

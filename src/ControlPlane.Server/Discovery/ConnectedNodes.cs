@@ -4,19 +4,19 @@ using ControlPlane.Core.Snapshots;
 
 namespace ControlPlane.Server.Discovery;
 
-/// <summary>One open stream of a node; taken at one moment.</summary>
+/// <summary>One open stream of a node, or its polls; taken at one moment.</summary>
 public sealed record StreamStatus
 {
     /// <summary>Number of the stream in this process.</summary>
     public required long Id { get; init; }
 
-    /// <summary>The form of the protocol.</summary>
-    public required XdsProtocol Protocol { get; init; }
+    /// <summary>The form of the protocol: <c>delta</c>, <c>sotw</c>, or <c>rest</c> of polls.</summary>
+    public required string Protocol { get; init; }
 
-    /// <summary><c>ADS</c>, or the abbreviation of the one type that a single service serves.</summary>
+    /// <summary><c>ADS</c>, the abbreviation of the one type that a single service serves, or <c>REST</c> of polls.</summary>
     public required string Service { get; init; }
 
-    /// <summary>When it was opened.</summary>
+    /// <summary>When it was opened, or the first poll came.</summary>
     public required DateTimeOffset Since { get; init; }
 
     /// <summary>Address of the other end, as gRPC names it.</summary>
@@ -35,16 +35,16 @@ public sealed record StreamStatus
     public required Warming? Warming { get; init; }
 }
 
-/// <summary>A node that has a stream, or had one not long ago.</summary>
+/// <summary>A node that has a stream or polls, or did not long ago.</summary>
 public sealed record NodeStatus
 {
     /// <summary>What it said that it is.</summary>
     public required NodeIdentity Identity { get; init; }
 
-    /// <summary>Its open streams; none if it is gone.</summary>
+    /// <summary>Its open streams and its polls; none if it is gone.</summary>
     public required ImmutableArray<StreamStatus> Streams { get; init; }
 
-    /// <summary>When its last stream ended; null while it has one.</summary>
+    /// <summary>When its last stream ended, or it was found to poll no more; null while it is connected.</summary>
     public required DateTimeOffset? DisconnectedAt { get; init; }
 }
 
@@ -62,7 +62,7 @@ public sealed record RefusedNode(NodeIdentity Node, string Peer, string Reason, 
 public sealed record NodeDelivery(NodeIdentity Node, Delivery Delivery);
 
 /// <summary>
-/// Who is connected, what each has, and what it refused. Kept by the streams themselves and read from them when someone asks: nothing is stored twice.
+/// Who is connected, what each has, and what it refused. Kept by the streams and polls themselves and read from them when someone asks: nothing is stored twice.
 /// </summary>
 public sealed class ConnectedNodes
 {
@@ -73,7 +73,7 @@ public sealed class ConnectedNodes
     private readonly TimeProvider _time;
     private readonly Dictionary<string, Entry> _nodes = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Id, string Reason), RefusedNode> _refused = [];
-    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> _connected;
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<INodeConnection> Streams)> _connected;
     private TaskCompletionSource? _changed;
     private DateTimeOffset _forgotAt;
 
@@ -83,8 +83,8 @@ public sealed class ConnectedNodes
         _time = time;
     }
 
-    /// <summary>Told of streams that open and close.</summary>
-    internal Action<DiscoveryStream, int>? ConnectionsChanged { get; set; }
+    /// <summary>Told of streams that open and close, and of nodes that begin and cease to poll.</summary>
+    internal Action<INodeConnection, int>? ConnectionsChanged { get; set; }
 
     /// <summary>Told of each attempt of a node that may not enter.</summary>
     internal event Action<RefusedNode>? NodeRefused;
@@ -94,7 +94,7 @@ public sealed class ConnectedNodes
         public required NodeIdentity Identity { get; set; }
 
         /// <summary>Replaced and never changed: readers keep what they took.</summary>
-        public ImmutableArray<DiscoveryStream> Streams { get; set; } = [];
+        public ImmutableArray<INodeConnection> Streams { get; set; } = [];
 
         public DateTimeOffset? DisconnectedAt { get; set; }
     }
@@ -154,7 +154,7 @@ public sealed class ConnectedNodes
     /// <summary>How far a resource got with one node.</summary>
     public Delivery DeliveryOf(string nodeId, ResourceType type, string name)
     {
-        ImmutableArray<DiscoveryStream> streams;
+        ImmutableArray<INodeConnection> streams;
         lock (_lock)
         {
             streams = _nodes.TryGetValue(nodeId, out var entry) ? entry.Streams : [];
@@ -198,7 +198,7 @@ public sealed class ConnectedNodes
         changed?.TrySetResult();
     }
 
-    internal void Connected(DiscoveryStream stream)
+    internal void Connected(INodeConnection stream)
     {
         var node = stream.Node!;
         lock (_lock)
@@ -218,7 +218,7 @@ public sealed class ConnectedNodes
         Changed();
     }
 
-    internal void Disconnected(DiscoveryStream stream)
+    internal void Disconnected(INodeConnection stream)
     {
         lock (_lock)
         {
@@ -239,6 +239,19 @@ public sealed class ConnectedNodes
 
         ConnectionsChanged?.Invoke(stream, -1);
         Changed();
+    }
+
+    /// <summary>A node that is connected says anew what it is.</summary>
+    internal void Identified(NodeIdentity node)
+    {
+        lock (_lock)
+        {
+            if (_nodes.TryGetValue(node.Id, out var entry))
+            {
+                entry.Identity = node;
+                _connected = default;
+            }
+        }
     }
 
     internal void Refused(NodeIdentity node, string peer, string reason)
@@ -279,7 +292,7 @@ public sealed class ConnectedNodes
     }
 
     /// <summary>The connected nodes; made anew when one comes or goes, since each write asks for them.</summary>
-    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<DiscoveryStream> Streams)> Streams()
+    private ImmutableArray<(NodeIdentity Identity, ImmutableArray<INodeConnection> Streams)> Streams()
     {
         lock (_lock)
         {
@@ -295,7 +308,7 @@ public sealed class ConnectedNodes
     private NodeStatus StatusOf(Entry entry)
     {
         NodeIdentity identity;
-        ImmutableArray<DiscoveryStream> streams;
+        ImmutableArray<INodeConnection> streams;
         DateTimeOffset? disconnectedAt;
         lock (_lock)
         {
@@ -313,7 +326,7 @@ public sealed class ConnectedNodes
         };
     }
 
-    private static Delivery WorstOf(ImmutableArray<DiscoveryStream> streams, ResourceType type, string name)
+    private static Delivery WorstOf(ImmutableArray<INodeConnection> streams, ResourceType type, string name)
     {
         Delivery worst = default;
         foreach (var stream in streams)

@@ -20,6 +20,24 @@ namespace ControlPlane.Server.Discovery;
 /// <summary>The xDS side of the server.</summary>
 public static class DiscoveryExtensions
 {
+    // Said here and not found out: the discovery services are no generated ones, and those for other servers are behind another door.
+    private static readonly Google.Protobuf.Reflection.ServiceDescriptor[] Reflected =
+    [
+        AggregatedDiscoveryService.Descriptor,
+        ClusterDiscoveryService.Descriptor,
+        EndpointDiscoveryService.Descriptor,
+        ListenerDiscoveryService.Descriptor,
+        RouteDiscoveryService.Descriptor,
+        ScopedRoutesDiscoveryService.Descriptor,
+        VirtualHostDiscoveryService.Descriptor,
+        SecretDiscoveryService.Descriptor,
+        RuntimeDiscoveryService.Descriptor,
+        ExtensionConfigDiscoveryService.Descriptor,
+        ClientStatusDiscoveryService.Descriptor,
+        LoadReportingService.Descriptor,
+        Grpc.Health.V1.Health.Descriptor,
+    ];
+
     /// <summary>
     /// Adds the discovery services. An <see cref="IViewSource"/> must be registered besides; a <see cref="NodeAuthorizer"/> may be, else every node is let in.
     /// </summary>
@@ -40,25 +58,9 @@ public static class DiscoveryExtensions
         services.AddHostedService(provider => provider.GetRequiredService<DiscoveryServer>());
         services.AddSingleton<ClientStatusService>();
         services.AddSingleton<HealthServiceImpl>();
-        services.AddSingleton(
-            new ReflectionServiceImpl(
-                AggregatedDiscoveryService.Descriptor,
-                ClusterDiscoveryService.Descriptor,
-                EndpointDiscoveryService.Descriptor,
-                ListenerDiscoveryService.Descriptor,
-                RouteDiscoveryService.Descriptor,
-                ScopedRoutesDiscoveryService.Descriptor,
-                VirtualHostDiscoveryService.Descriptor,
-                SecretDiscoveryService.Descriptor,
-                RuntimeDiscoveryService.Descriptor,
-                ExtensionConfigDiscoveryService.Descriptor,
-                ClientStatusDiscoveryService.Descriptor,
-                LoadReportingService.Descriptor,
-                Grpc.Health.V1.Health.Descriptor
-            )
-        );
+        services.AddSingleton(new ReflectionServiceImpl(Reflected));
+        services.AddSingleton(new ReflectionV1ServiceImpl(Reflected));
         services.AddGrpc();
-        services.AddGrpcReflection();
         services
             .AddOptions<Grpc.AspNetCore.Server.GrpcServiceOptions>()
             .Configure<Microsoft.Extensions.Options.IOptions<DiscoveryOptions>>(
@@ -82,7 +84,8 @@ public static class DiscoveryExtensions
         endpoints.MapGrpcService<DiscoveryService>();
         endpoints.MapGrpcService<ClientStatusService>();
         endpoints.MapGrpcService<HealthServiceImpl>();
-        endpoints.MapGrpcReflectionService();
+        endpoints.MapGrpcService<ReflectionServiceImpl>();
+        endpoints.MapGrpcService<ReflectionV1ServiceImpl>();
         PollingDiscovery.Map(endpoints);
         return endpoints;
     }

@@ -31,7 +31,11 @@ internal sealed class DiscoveryMetrics
     public DiscoveryMetrics(IMeterFactory meters, ConnectedNodes nodes)
     {
         var meter = meters.Create(Name);
-        _connections = meter.CreateUpDownCounter<long>("xds.connections", "{stream}", "Streams that are open, by protocol and by service.");
+        _connections = meter.CreateUpDownCounter<long>(
+            "xds.connections",
+            "{stream}",
+            "Streams that are open and nodes that poll, by protocol and by service."
+        );
         _pushes = meter.CreateCounter<long>("xds.pushes", "{response}", "Responses sent.");
         _resources = meter.CreateCounter<long>("xds.resources", "{resource}", "Resources in the responses sent.");
         _acks = meter.CreateCounter<long>("xds.acks", "{response}", "Responses that the client acknowledged.");
@@ -70,8 +74,8 @@ internal sealed class DiscoveryMetrics
         nodes.ConnectionsChanged = (stream, by) =>
             _connections.Add(
                 by,
-                new KeyValuePair<string, object?>("protocol", stream.Protocol == XdsProtocol.Delta ? "delta" : "sotw"),
-                new KeyValuePair<string, object?>("service", stream.OnlyType?.ShortName ?? "ADS")
+                new KeyValuePair<string, object?>("protocol", stream.Protocol),
+                new KeyValuePair<string, object?>("service", stream.Service)
             );
     }
 

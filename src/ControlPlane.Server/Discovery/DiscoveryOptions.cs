@@ -12,6 +12,12 @@ public sealed class DiscoveryOptions
     /// <summary>Streams at one time; one more gets RESOURCE_EXHAUSTED. From 1.</summary>
     public int MaxStreams { get; set; } = 50_000;
 
+    /// <summary>Names that one stream, or one node that polls, may ask for at one time, over all types; one more gets RESOURCE_EXHAUSTED. From 1.</summary>
+    public int MaxNames { get; set; } = 100_000;
+
+    /// <summary>Length of all these names together, in characters. From 1.</summary>
+    public int MaxNamesLength { get; set; } = 16 * 1024 * 1024;
+
     /// <summary>Streams that wait for their first response at one time; more of them wait up to <see cref="MaxConnectWait"/>. From 1.</summary>
     public int MaxConnecting { get; set; } = 2_000;
 

@@ -29,6 +29,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
     private const int StreamsAtOnce = 32;
 
     private readonly ConcurrentDictionary<long, DiscoveryStream> _streams = new();
+    private readonly Dictionary<string, PollingNode> _polling = new(StringComparer.Ordinal);
     private readonly SemaphoreSlim _connecting;
     private readonly NodeAuthorizer _authorize;
     private readonly HealthServiceImpl _health;
@@ -158,6 +159,50 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         }
     }
 
+    /// <summary>What is known of the polls of a node; null if more nodes poll than this server takes.</summary>
+    /// <param name="node">The node, which has polled just now.</param>
+    /// <param name="peer">Address of the other end.</param>
+    /// <param name="starts">The node has nothing yet: what it says that it is may be new.</param>
+    public PollingNode? PollsOf(NodeIdentity node, string peer, bool starts)
+    {
+        lock (_polling)
+        {
+            if (!_polling.TryGetValue(node.Id, out var polls))
+            {
+                if (_polling.Count >= Options.MaxStreams)
+                {
+                    return null;
+                }
+
+                _polling[node.Id] = polls = new PollingNode(this, node, peer);
+                Nodes.Connected(polls);
+            }
+            else if (starts)
+            {
+                polls.Node = node;
+                Nodes.Identified(node);
+            }
+
+            polls.PolledAt = Time.GetUtcNow();
+            return polls;
+        }
+    }
+
+    private void ForgetPolls(DateTimeOffset before)
+    {
+        lock (_polling)
+        {
+            foreach (var (id, polls) in _polling)
+            {
+                if (polls.PolledAt < before)
+                {
+                    _polling.Remove(id);
+                    Nodes.Disconnected(polls);
+                }
+            }
+        }
+    }
+
     /// <summary>Gives up the stream's place among those that wait for their first response.</summary>
     public void FirstResponseSent(DiscoveryStream stream)
     {
@@ -167,7 +212,11 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
         }
     }
 
-    public void Answered(DiscoveryStream stream, Answer answer)
+    /// <summary>A node answered a response.</summary>
+    /// <param name="node">Its id.</param>
+    /// <param name="since">When its stream was opened, or its first poll came.</param>
+    /// <param name="answer">What it said.</param>
+    public void Answered(string node, DateTimeOffset since, in Answer answer)
     {
         switch (answer.Kind)
         {
@@ -175,16 +224,16 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
                 Metrics.Acked(answer.Type);
                 if (answer.IsMove)
                 {
-                    _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                    _convergence?.Answered(answer, node, since);
                 }
 
                 Nodes.Changed();
                 break;
             case AnswerKind.Nack:
                 Metrics.Nacked(answer.Type);
-                _convergence?.Answered(answer, stream.Node!.Id, stream.Since);
+                _convergence?.Answered(answer, node, since);
                 LogRefused(
-                    stream.Node!.Id,
+                    node,
                     answer.Type.ShortName,
                     answer.Version.ToString("x32", null),
                     answer.Names.IsEmpty ? "unknown" : string.Join(", ", answer.Names),
@@ -301,6 +350,7 @@ internal sealed partial class DiscoveryServer : BackgroundService, IHostedLifecy
                     stream.Tick(now);
                 }
 
+                ForgetPolls(now - PollingNode.GoneAfter);
                 Nodes.Forget(now - Options.RememberNodes);
             }
         }

@@ -11,7 +11,7 @@ namespace ControlPlane.Server.Discovery;
 /// written and not before: a client that does not read costs one mark per type and holds up nobody.
 /// </summary>
 /// <remarks><see cref="_lock"/> guards the session, which the loop, the push loop and readers of the status share. It is never held across an await.</remarks>
-internal sealed class DiscoveryStream
+internal sealed class DiscoveryStream : INodeConnection
 {
     /// <summary>
     /// How long changed endpoints wait for the answer to those sent before, which wakes the stream: a client that takes in less than is changed is told of
@@ -30,6 +30,7 @@ internal sealed class DiscoveryStream
     private ActivityContext _pushTrace;
     private int _responses;
     private int _placeGivenUp;
+    private long _namesLength;
     private volatile bool _end;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _sentNothing;
@@ -50,10 +51,11 @@ internal sealed class DiscoveryStream
 
     public string Peer { get; }
 
-    public XdsProtocol Protocol => _session.Protocol;
+    /// <inheritdoc/>
+    public string Protocol => _session.Protocol == XdsProtocol.Delta ? "delta" : "sotw";
 
-    /// <summary>The type of a single service; null on ADS.</summary>
-    public ResourceType? OnlyType => _onlyType;
+    /// <inheritdoc/>
+    public string Service => _onlyType?.ShortName ?? "ADS";
 
     /// <summary>Who is at the other end; null before the first request.</summary>
     public NodeIdentity? Node { get; private set; }
@@ -166,7 +168,7 @@ internal sealed class DiscoveryStream
             {
                 Id = Id,
                 Protocol = Protocol,
-                Service = _onlyType?.ShortName ?? "ADS",
+                Service = Service,
                 Since = Since,
                 Peer = Peer,
                 View = _view?.Key.Value,
@@ -310,6 +312,7 @@ internal sealed class DiscoveryStream
             var view = _view!;
             var snapshot = view.Current;
             answer = _session.Handle(type, request, snapshot, _server.Time.GetUtcNow());
+            Bound(request);
             if (_session.TakeInterests(type) is { Count: > 0 } interests)
             {
                 view.Subscribers.Update(Slot, type, interests);
@@ -321,7 +324,32 @@ internal sealed class DiscoveryStream
             }
         }
 
-        _server.Answered(this, answer);
+        _server.Answered(Node!.Id, Since, answer);
+    }
+
+    /// <summary>Bounds what the stream holds because the client asked: its names, known here or not.</summary>
+    /// <exception cref="RpcException">They are too many.</exception>
+    private void Bound(ClientRequest request)
+    {
+        var options = _server.Options;
+        var count = ResourceType.All.Sum(type => _session.NamesOf(type).Count);
+        // A name that is said again is counted again, until it matters.
+        _namesLength += request.Names.Sum(name => (long)name.Length);
+        if (count <= options.MaxNames && _namesLength <= options.MaxNamesLength)
+        {
+            return;
+        }
+
+        _namesLength = ResourceType.All.Sum(type => _session.NamesOf(type).Sum(name => (long)name.Length));
+        if (count > options.MaxNames || _namesLength > options.MaxNamesLength)
+        {
+            throw new RpcException(
+                new Status(
+                    StatusCode.ResourceExhausted,
+                    $"This stream asks for {count} names of {_namesLength} characters together; {options.MaxNames} names of {options.MaxNamesLength} characters are the most. Unsubscribe from what is not needed, or ask on several streams."
+                )
+            );
+        }
     }
 
     private void Identify(NodeIdentity node, X509Certificate2? certificate)

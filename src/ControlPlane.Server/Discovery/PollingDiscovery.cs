@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Collections.Immutable;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using ControlPlane.Core.Compilation;
@@ -8,6 +9,7 @@ using Google.Protobuf;
 using Google.Protobuf.Collections;
 using Google.Protobuf.WellKnownTypes;
 using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Http.HttpResults;
 using ResourceName = ControlPlane.Core.Snapshots.ResourceName;
 
 namespace ControlPlane.Server.Discovery;
@@ -39,7 +41,15 @@ internal static class PollingDiscovery
         {
             endpoints.MapPost("/v3/discovery:" + path, (HttpContext context, DiscoveryServer server) => AnswerAsync(type, context, server));
         }
+
+        endpoints.MapPost("/v3/discovery:{type}", Unknown);
     }
+
+    private static ProblemHttpResult Unknown(string type) =>
+        TypedResults.Problem(
+            $"'{type}' cannot be polled. What can: {string.Join(", ", Routes.Select(route => route.Path))}.",
+            statusCode: StatusCodes.Status404NotFound
+        );
 
     private static async Task<IResult> AnswerAsync(ResourceType type, HttpContext context, DiscoveryServer server)
     {
@@ -84,7 +94,26 @@ internal static class PollingDiscovery
             return Results.Problem("The first load is not done yet.", statusCode: StatusCodes.Status503ServiceUnavailable);
         }
 
-        var set = Select(server.Snapshots.Of(node)[type], request.ResourceNames);
+        var names = NamesOf(type, request.ResourceNames);
+        var all = server.Snapshots.Of(node)[type];
+        var set = names is null ? all : ResourceSet.Create(type, names.Value.Select(all.Find).OfType<EncodedResource>());
+        var peer = $"{context.Connection.RemoteIpAddress}:{context.Connection.RemotePort}";
+        if (server.PollsOf(node, peer, starts: request.VersionInfo.Length == 0) is not { } polls)
+        {
+            return Results.Problem(
+                $"This server has {server.Options.MaxStreams} nodes that poll, the most it takes.",
+                statusCode: StatusCodes.Status503ServiceUnavailable
+            );
+        }
+
+        if (!polls.Take(type, names, request.VersionInfo, request.ErrorDetail?.Message, set))
+        {
+            return Results.Problem(
+                $"This node asks for more than {server.Options.MaxNames} names, or for names of more than {server.Options.MaxNamesLength} characters together. Give its clusters and listeners to several nodes.",
+                statusCode: StatusCodes.Status413PayloadTooLarge
+            );
+        }
+
         if (set.Version == request.VersionInfo)
         {
             return Results.StatusCode(StatusCodes.Status304NotModified);
@@ -118,17 +147,9 @@ internal static class PollingDiscovery
         return request;
     }
 
-    /// <summary>What the names mean: as in state of the world, no names are everything of CDS and LDS and nothing of the other types.</summary>
-    private static ResourceSet Select(ResourceSet set, RepeatedField<string> names)
-    {
-        if (names.Contains("*") || (names.Count == 0 && set.Type.IsFullState))
-        {
-            return set;
-        }
-
-        return ResourceSet.Create(
-            set.Type,
-            names.Select(ResourceName.Canonical).Distinct(StringComparer.Ordinal).Select(set.Find).Where(resource => resource is not null)!
-        );
-    }
+    /// <summary>What the names mean: as in state of the world, no names are everything of CDS and LDS and nothing of the other types. Null is everything.</summary>
+    private static ImmutableArray<string>? NamesOf(ResourceType type, RepeatedField<string> names) =>
+        names.Contains("*") || (names.Count == 0 && type.IsFullState)
+            ? null
+            : [.. names.Select(ResourceName.Canonical).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
 }

@@ -9,6 +9,7 @@ using ControlPlane.Resources.Reading;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Resources.Validation;
 using ControlPlane.Server.Storage;
+using ControlPlane.Server.Telemetry;
 
 namespace ControlPlane.Server.Publishing;
 
@@ -169,7 +170,7 @@ internal sealed class ChangePlan
             return new ChangeInvalid([.. _problems], _conflict);
         }
 
-        After = After with { Compiled = _before.Compiled.Recompile(After.Desired, affected, _inputs) };
+        After = After with { Compiled = Compile(After.Desired, affected) };
         CheckCompiled(affected, ImmutableHashSet<ResourceKey>.Empty);
         if (_problems.Count > 0)
         {
@@ -204,10 +205,9 @@ internal sealed class ChangePlan
         var left = CompiledState.Affected(After.Desired, unsound);
         After = After with
         {
-            Compiled = _before.Compiled.Recompile(
+            Compiled = Compile(
                 After.Desired.Apply(After.Desired.Revision, [], [.. left.Where(key => After.Desired.Find(key) is not null)]),
-                [.. affected.Union(left)],
-                _inputs
+                [.. affected.Union(left)]
             ),
         };
         CheckCompiled(affected.Except(left).ToHashSet(), left);
@@ -446,6 +446,12 @@ internal sealed class ChangePlan
             EndpointSource.Static => upstream.Endpoints.Static.Any(e => e.DefaultId() == key.Id),
             _ => false,
         };
+
+    private CompiledState Compile(DesiredState desired, IReadOnlyCollection<ResourceKey> affected)
+    {
+        using var span = Tracing.StartCompile(affected.Count);
+        return _before.Compiled.Recompile(desired, affected, _inputs);
+    }
 
     /// <summary>The ids of an upstream's registered endpoints by address; made once per upstream, so that many can be registered in one request.</summary>
     private ILookup<string, string> AddressesOf(string upstream)

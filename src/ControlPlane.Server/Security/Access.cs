@@ -24,7 +24,19 @@ internal static class Access
 
     /// <summary>The name that a revision records as its author.</summary>
     public static string Author(this HttpContext http) => http.User.Identity?.Name ?? LocalUser;
+
+    /// <summary>For requests that go on: ends with the client, with the server, and when the token that the client came with is taken away or gets another role.</summary>
+    public static CancellationTokenSource Ending(this HttpContext http, IHostApplicationLifetime lifetime) =>
+        CancellationTokenSource.CreateLinkedTokenSource(
+            http.RequestAborted,
+            lifetime.ApplicationStopping,
+            http.Features.Get<TokenFeature>()?.Withdrawn ?? CancellationToken.None
+        );
 }
+
+/// <summary>The token that a request came with.</summary>
+/// <param name="Withdrawn">Is cancelled when it is taken away or gets another role.</param>
+internal sealed record TokenFeature(CancellationToken Withdrawn);
 
 /// <summary>Bearer tokens (RFC 6750).</summary>
 internal sealed class TokenAuthentication(
@@ -49,11 +61,14 @@ internal sealed class TokenAuthentication(
             return Task.FromResult(AuthenticateResult.NoResult());
         }
 
-        return Task.FromResult(
-            tokens.Find(header["Bearer ".Length..].Trim()) is { } token
-                ? Success(token.Name, token.Role)
-                : AuthenticateResult.Fail("The token is not known.")
-        );
+        if (tokens.Find(header["Bearer ".Length..].Trim(), out var withdrawn) is not { } token)
+        {
+            tokens.Rejected(Context);
+            return Task.FromResult(AuthenticateResult.Fail("The token is not known."));
+        }
+
+        Context.Features.Set(new TokenFeature(withdrawn));
+        return Task.FromResult(Success(token.Name, token.Role));
     }
 
     protected override Task HandleChallengeAsync(AuthenticationProperties properties)

@@ -9,7 +9,14 @@ internal sealed partial class AccessTokens : IDisposable
     private readonly string? _path;
     private readonly ILogger<AccessTokens> _logger;
     private readonly FileWatch? _watch;
-    private ImmutableArray<ApiToken> _tokens = [];
+    private ImmutableArray<HeldToken> _tokens = [];
+
+    /// <summary>A token, and what is cancelled when it goes or changes its role.</summary>
+    private sealed record HeldToken(ApiToken Token, CancellationTokenSource Withdrawal)
+    {
+        public bool Is(ApiToken token) =>
+            Token.Name == token.Name && Token.Role == token.Role && Token.Hash.AsSpan().SequenceEqual(token.Hash.AsSpan());
+    }
 
     /// <summary>Reads the token file, if there is one.</summary>
     /// <exception cref="StartupException">The file cannot be read or is not a token file.</exception>
@@ -24,7 +31,7 @@ internal sealed partial class AccessTokens : IDisposable
 
         try
         {
-            _tokens = TokenFile.Parse(File.ReadAllText(_path));
+            Replace(TokenFile.Parse(File.ReadAllText(_path)));
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
         {
@@ -38,20 +45,26 @@ internal sealed partial class AccessTokens : IDisposable
     public bool Required => _path is not null;
 
     /// <summary>The token that a client presents, or null if it is none of ours. Takes the same time whichever it is.</summary>
-    public ApiToken? Find(string presented)
+    /// <param name="presented">What the client presents.</param>
+    /// <param name="withdrawn">Is cancelled when the token is taken away or gets another role.</param>
+    public ApiToken? Find(string presented, out CancellationToken withdrawn)
     {
         var hash = TokenFile.Hash(presented);
-        ApiToken? found = null;
-        foreach (var token in _tokens)
+        HeldToken? found = null;
+        foreach (var held in _tokens)
         {
-            if (CryptographicOperations.FixedTimeEquals(hash, token.Hash.AsSpan()))
+            if (CryptographicOperations.FixedTimeEquals(hash, held.Token.Hash.AsSpan()))
             {
-                found = token;
+                found = held;
             }
         }
 
-        return found;
+        withdrawn = found?.Withdrawal.Token ?? default;
+        return found?.Token;
     }
+
+    /// <summary>A client presented a token that is none of ours.</summary>
+    public void Rejected(HttpContext http) => LogRejected(http.Connection.RemoteIpAddress?.ToString() ?? "a socket");
 
     public void Dispose() => _watch?.Dispose();
 
@@ -60,7 +73,7 @@ internal sealed partial class AccessTokens : IDisposable
         try
         {
             var tokens = TokenFile.Parse(File.ReadAllText(_path!));
-            ImmutableInterlocked.InterlockedExchange(ref _tokens, tokens);
+            Replace(tokens);
             LogReloaded(_path!, tokens.Length);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
@@ -68,6 +81,24 @@ internal sealed partial class AccessTokens : IDisposable
             LogBroken(_path!, e.Message);
         }
     }
+
+    /// <summary>Puts tokens in force. What goes on with one that is among them, as a watch does, is left alone.</summary>
+    private void Replace(ImmutableArray<ApiToken> tokens)
+    {
+        var before = _tokens;
+        ImmutableArray<HeldToken> now =
+        [
+            .. tokens.Select(token => before.FirstOrDefault(held => held.Is(token)) ?? new HeldToken(token, new CancellationTokenSource())),
+        ];
+        ImmutableInterlocked.InterlockedExchange(ref _tokens, now);
+        foreach (var withdrawn in before.Except(now))
+        {
+            withdrawn.Withdrawal.Cancel();
+        }
+    }
+
+    [LoggerMessage(5007, LogLevel.Information, "A token that is not known came from {Peer}")]
+    private partial void LogRejected(string peer);
 
     [LoggerMessage(5001, LogLevel.Information, "Token file {File} reloaded: {Count} tokens")]
     private partial void LogReloaded(string file, int count);

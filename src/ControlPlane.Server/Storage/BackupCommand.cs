@@ -22,6 +22,11 @@ internal static class BackupCommand
             error,
             async source =>
             {
+                if (!StoreFactory.IsShared(store) && !File.Exists(store["sqlite:".Length..]))
+                {
+                    throw new FileNotFoundException($"There is nothing to back up: {source.Description} names a file that does not exist.");
+                }
+
                 await PrivateFile.ReplaceAsync(file, destination => source.BackupAsync(destination, cancellationToken));
                 await output.WriteLineAsync($"Backed up {source.Description} to {file} ({new FileInfo(file).Length} bytes).");
             }

@@ -30,6 +30,8 @@ internal static class LoggingExtensions
         logging.AddFilter("Microsoft.AspNetCore", LogLevel.Warning);
         logging.AddFilter("Grpc", LogLevel.Warning);
         logging.AddFilter("Npgsql", LogLevel.Warning);
+        // The base class of the handler says each challenge twice; who was rejected is told as 5007.
+        logging.AddFilter("ControlPlane.Server.Security.TokenAuthentication", LogLevel.Warning);
 
         return format switch
         {

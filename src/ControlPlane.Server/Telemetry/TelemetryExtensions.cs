@@ -36,6 +36,7 @@ internal static class TelemetryExtensions
         LoadReportingMetrics.MeterName,
         ProbeMetrics.MeterName,
         DnsMetrics.MeterName,
+        RpcMetrics.MeterName,
         "Npgsql",
     ];
 
@@ -52,6 +53,8 @@ internal static class TelemetryExtensions
         services.AddSingleton<ConvergenceTracker>();
         services.AddSingleton<StoreMetrics>();
         services.AddSingleton<HealthMetrics>();
+        services.AddSingleton<RpcMetrics>();
+        services.Configure<Grpc.AspNetCore.Server.GrpcServiceOptions>(grpc => grpc.Interceptors.Add<RpcMetrics>());
         services.AddSingleton<UpstreamMetrics>();
         services.AddHostedService(provider => provider.GetRequiredService<UpstreamMetrics>());
 
@@ -63,6 +66,7 @@ internal static class TelemetryExtensions
                     .AddMeter(Meters)
                     .AddAspNetCoreInstrumentation()
                     .AddRuntimeInstrumentation()
+                    .AddProcessInstrumentation()
                     .AddView(UpstreamMetrics.Endpoints, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddView(LoadReportingMetrics.Requests, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })
                     .AddView(LoadReportingMetrics.Errors, new MetricStreamConfiguration { CardinalityLimit = MaxUpstreamSeries })

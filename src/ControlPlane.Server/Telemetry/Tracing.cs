@@ -4,7 +4,7 @@ using ControlPlane.Core.Snapshots;
 namespace ControlPlane.Server.Telemetry;
 
 /// <summary>
-/// The spans of a change: <c>apply</c> (validation and commit, a child of the HTTP request), <c>publish</c> (compiling and putting in force) and one
+/// The spans of a change: <c>apply</c> (validation and commit, a child of the HTTP request) with <c>compile</c> in it, <c>publish</c> (putting in force) and one
 /// <c>ack</c> per proxy and type, from the response to its answer. None is made, and none costs anything, while no collector is configured.
 /// </summary>
 internal static class Tracing
@@ -21,7 +21,11 @@ internal static class Tracing
     /// <summary>Starts the span of a change that somebody asked for. It is the parent of all that comes of the change.</summary>
     public static Activity? StartApply() => Source.StartActivity("apply");
 
-    /// <summary>Starts the span of compiling and putting in force what a revision touched.</summary>
+    /// <summary>Starts the span of compiling what a change touches.</summary>
+    /// <param name="objects">How many objects.</param>
+    public static Activity? StartCompile(int objects) => Source.StartActivity("compile")?.SetTag("objects", objects);
+
+    /// <summary>Starts the span of putting in force what a revision touched.</summary>
     /// <param name="trace">The span of the commit, where it is not the current one; default continues the current trace.</param>
     /// <param name="revision">The revision.</param>
     public static Activity? StartPublish(ActivityContext trace, long revision) =>

@@ -18,6 +18,11 @@ public sealed class RefusalTextTests
     }
 
     [Theory]
+    [InlineData("Error adding/updating cluster(s) a: goo.gle/debugonly  \t bad", "Error adding/updating cluster(s) a: bad")]
+    [InlineData("goo.gle/debugproto bad", "bad")]
+    public void The_marker_before_a_dump_is_no_word_of_the_refusal(string raw, string text) => Assert.Equal(text, RefusalText.Redact(raw));
+
+    [Theory]
     [Trait("Rule", "P-02")]
     [InlineData("bad -----BEGIN RSA PRIVATE KEY-----\nTOPSECRET\n-----END RSA PRIVATE KEY----- end")]
     [InlineData("Unable to unpack: inline_string: \"TOPSECRET\" next")]

@@ -162,7 +162,51 @@ public sealed class EditTests
     {
         await using var server = await ControlPlaneHost.StartAsync();
         await using var edge = await Edge.StartAsync(server.Xds.Port, bootstrap: bootstrap);
+        await Eventually.True("the proxy", async _ => !(await server.Client.NodesAsync()).Items.IsEmpty, TimeSpan.FromSeconds(20));
+        var written = await server.Client.ApplyAsync(edge.Manifests(), new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) });
+        Assert.Equal((1, 0), (written.Propagation!.Acked, written.Propagation.Pending.Length));
+        await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
+        await Eventually.True(
+            "the proxy to have all",
+            async _ =>
+                (await server.Client.NodesAsync()).Items.Select(node => (node.Connected, node.State)).SequenceEqual([(true, "synced")]),
+            TimeSpan.FromSeconds(20)
+        );
+    }
+
+    [Fact]
+    public async Task A_proxy_that_polls_and_refuses_a_cluster_is_shown_and_recovers_when_it_is_corrected()
+    {
+        await using var server = await ControlPlaneHost.StartAsync();
+        await using var edge = await Edge.StartAsync(server.Xds.Port, bootstrap: "edge-rest.yaml");
         await server.Client.ApplyAsync(edge.Manifests());
         await edge.AnswerAsync((status, _) => status == 200, TimeSpan.FromSeconds(20));
+
+        const string Odd = """
+            apiVersion: controlplane/v1
+            kind: EnvoyResource
+            metadata: {name: odd}
+            spec:
+              resource:
+                "@type": type.googleapis.com/envoy.config.cluster.v3.Cluster
+                name: odd
+                type: LOGICAL_DNS
+                connect_timeout: 1s
+
+            """;
+        await server.Client.ApplyAsync(Odd, new WriteOptions { ValidationWarn = true, Reason = "a test" });
+        await Eventually.True(
+            "the refusal",
+            async _ =>
+                (await server.Client.NodesAsync()).Items[0] is { State: "refused" } node
+                && node.Streams[0].Types.SelectMany(t => t.Refusals).Any(r => r.Resource == "odd"),
+            TimeSpan.FromSeconds(20)
+        );
+
+        var mended = await server.Client.ApplyAsync(
+            Odd.Replace("LOGICAL_DNS", "STATIC", StringComparison.Ordinal),
+            new WriteOptions { WaitAcked = TimeSpan.FromSeconds(20) }
+        );
+        Assert.Equal((1, 0, 0), (mended.Propagation!.Acked, mended.Propagation.Nacked.Length, mended.Propagation.Pending.Length));
     }
 }

@@ -257,6 +257,25 @@ public sealed class PropagationTests : IAsyncLifetime
     }
 
     /// <summary>A node that has everything there is so far.</summary>
+    [Fact]
+    public async Task Of_a_node_that_asks_for_many_names_the_first_are_shown_and_the_others_counted()
+    {
+        using var client = new XdsClient(_api.Host.Xds.ToString());
+        using var stream = client.OpenDelta("edge-1");
+        await stream.AskAsync(
+            "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            [.. Enumerable.Range(1000, 1500).Select(i => $"name-{i}")]
+        );
+        await Eventually.True("the names", async _ => (await _api.Client.NodesAsync()).Items is [{ Streams: [{ Types.IsEmpty: false }] }]);
+
+        var one = (await _api.GetAsync("/api/v1/nodes/edge-1")).Json["streams"]![0]!["types"]![0]!;
+        var listed = (await _api.GetAsync("/api/v1/nodes")).Json["items"]![0]!["streams"]![0]!["types"]![0]!;
+
+        Assert.Equal((1500, 1000), (one["nameCount"]!.GetValue<int>(), one["subscriptions"]!.AsArray().Count));
+        Assert.Equal((1500, 100), (listed["nameCount"]!.GetValue<int>(), listed["subscriptions"]!.AsArray().Count));
+        Assert.Equal("name-1000", listed["subscriptions"]![0]!.GetValue<string>());
+    }
+
     private static async Task<DeltaStream> ConnectAsync(XdsClient client, string node)
     {
         var stream = client.OpenDelta(node);

@@ -96,6 +96,34 @@ public sealed class RoleTests : IAsyncLifetime
         Assert.Equal(422, (int)taken.StatusCode);
     }
 
+    [Theory]
+    [InlineData("/api/v1/watch", false)]
+    [InlineData("/api/v1/watch", true)]
+    [InlineData("/api/v1/health/watch", false)]
+    public async Task A_watch_ends_when_its_token_is_taken_away_or_loses_its_role_and_others_go_on(string path, bool losesRole)
+    {
+        using var others = await WatchAsync(path, _writer.Token);
+        using var watch = await WatchAsync(path, _reader.Token);
+        var line = losesRole ? _reader.Line.Replace(" read ", " evidence ", StringComparison.Ordinal) : "";
+
+        await File.WriteAllTextAsync(Path.Combine(_folder, "tokens"), string.Join('\n', line, _writer.Line));
+
+        await watch.ReadToEndAsync(TestContext.Current.CancellationToken).WaitAsync(TimeSpan.FromSeconds(20), TimeProvider.System);
+        var going = others.ReadToEndAsync(TestContext.Current.CancellationToken);
+        using var put = await SendAsync(HttpMethod.Put, "/api/v1/upstreams/a", _writer.Token, Bodies.Upstream());
+        Assert.Equal(201, (int)put.StatusCode);
+        Assert.False(going.IsCompleted);
+    }
+
+    private async Task<StreamReader> WatchAsync(string path, string token)
+    {
+        var request = new HttpRequestMessage(HttpMethod.Get, path);
+        request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", token);
+        var response = await _host.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        Assert.Equal(200, (int)response.StatusCode);
+        return new StreamReader(await response.Content.ReadAsStreamAsync());
+    }
+
     [Fact]
     public void Every_endpoint_of_the_api_asks_for_a_role_and_every_method_that_changes_for_the_role_write()
     {

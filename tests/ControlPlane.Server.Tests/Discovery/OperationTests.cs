@@ -469,4 +469,37 @@ public sealed class OperationTests
         );
         await publishing;
     }
+
+    [Fact]
+    public async Task A_stream_that_asks_for_more_names_than_one_may_is_ended_with_words_that_say_so()
+    {
+        await using var server = await DiscoveryTestServer.StartAsync(o => (o.MaxNames, o.MaxNamesLength) = (3, 20));
+        using var client = new XdsClient(server.Address);
+        using var delta = client.OpenDelta("delta");
+        await delta.AskAsync(Endpoints.TypeUrl, "a", "b");
+        await delta.AskAsync(Secret.TypeUrl, "c", "d");
+        var status = await delta.EndAsync();
+        Assert.Equal(StatusCode.ResourceExhausted, status.StatusCode);
+        Assert.Contains(
+            "asks for 4 names of 4 characters together; 3 names of 20 characters are the most",
+            status.Detail,
+            StringComparison.Ordinal
+        );
+
+        using var sotw = client.OpenSotw("sotw");
+        // To say a name again, as each request does in this protocol, is not to ask for another one.
+        for (var i = 0; i < 20; i++)
+        {
+            await sotw.AskAsync(Endpoints.TypeUrl, "a", $"b{i}");
+        }
+
+        await Eventually.True(
+            "the last names",
+            _ => Task.FromResult(server.Nodes.Find("sotw")?.Streams[0].Subscriptions is [{ Names: ["a", "b19"] }])
+        );
+        await sotw.AskAsync(Endpoints.TypeUrl, "a", new string('b', 20));
+        status = await sotw.EndAsync();
+        Assert.Equal(StatusCode.ResourceExhausted, status.StatusCode);
+        Assert.Contains("asks for 2 names of 21 characters together", status.Detail, StringComparison.Ordinal);
+    }
 }

@@ -149,7 +149,7 @@ public sealed class CommandLineTests
     {
         Assert.Contains("--admin-tls-cert needs --admin-tls-key too.", Faults("--admin-tls-cert", "c"), StringComparison.Ordinal);
         Assert.Contains(
-            "--xds-tls-cert and --xds-tls-key needs --xds-client-ca too.",
+            "--xds-tls-cert and --xds-tls-key need --xds-client-ca too.",
             Faults("--xds-tls-cert", "c", "--xds-tls-key", "k"),
             StringComparison.Ordinal
         );

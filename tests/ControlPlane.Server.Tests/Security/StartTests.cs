@@ -2,8 +2,11 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using ControlPlane.Server.Demo;
 using ControlPlane.Server.Security;
+using ControlPlane.Server.Storage.Sqlite;
 using ControlPlane.TestKit;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace ControlPlane.Server.Tests.Security;
 
@@ -94,6 +97,56 @@ public sealed class StartTests : IDisposable
     }
 
     [Theory]
+    [InlineData("/proc/nope")]
+    [InlineData("{folder}/file")]
+    [InlineData("{folder}/file/below")]
+    public async Task A_data_folder_that_cannot_be_used_ends_the_start_with_one_line_that_says_why(string dataDir)
+    {
+        await File.WriteAllTextAsync(Path.Combine(_folder, "file"), "text", Cancellation);
+        dataDir = dataDir.Replace("{folder}", _folder, StringComparison.Ordinal);
+        using var server = Start("--admin-listen", "127.0.0.1:0", "--xds-listen", "127.0.0.1:0", "--data-dir", dataDir);
+
+        var output = server.StandardOutput.ReadToEndAsync(Cancellation);
+        var error = await server.StandardError.ReadToEndAsync(Cancellation);
+        await server.WaitForExitAsync(Cancellation);
+
+        Assert.Equal(2, server.ExitCode);
+        Assert.Empty(await output);
+        var line = Assert.Single(error.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        Assert.StartsWith($"--data-dir {dataDir} cannot be used: ", line, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_second_server_on_a_data_folder_or_a_SQLite_file_is_refused_until_the_first_is_gone_and_a_backup_is_not()
+    {
+        var data = Path.Combine(_folder, "data");
+        var file = Path.Combine(_folder, "elsewhere", "state.db");
+        var first = new ServerOptions { DataDir = data, Store = "sqlite:" + file };
+        var elsewhere = first with { DataDir = Path.Combine(_folder, "other") };
+        await using (ControlPlaneServer.Build(first))
+        {
+            var refusal = Assert.Throws<StartupException>(() => ControlPlaneServer.Build(first with { Store = null }));
+            Assert.StartsWith($"--data-dir {data} is in use: another server runs on it", refusal.Message, StringComparison.Ordinal);
+            refusal = Assert.Throws<StartupException>(() => ControlPlaneServer.Build(elsewhere));
+            Assert.StartsWith($"--store sqlite:{file} is in use", refusal.Message, StringComparison.Ordinal);
+            await using var store = new SqliteDesiredStateStore(file, TimeProvider.System, NullLogger<SqliteDesiredStateStore>.Instance);
+            await store.MigrateAsync(Cancellation);
+            Assert.Equal(0, await ControlPlaneServer.RunAsync(["backup", "--store", "sqlite:" + file, "--to", Path.Combine(_folder, "b")]));
+        }
+
+        await using var second = ControlPlaneServer.Build(elsewhere);
+    }
+
+    [Fact]
+    public async Task A_server_that_crashed_leaves_no_lock()
+    {
+        await using var server = new ServerProcess();
+        await server.StartAsync();
+        server.Kill();
+        await server.StartAsync();
+    }
+
+    [Theory]
     [InlineData("127.0.0.1:8080", "http://127.0.0.1:8080")]
     [InlineData("[::1]:8080", "http://[::1]:8080")]
     [InlineData("0.0.0.0:8080", "http://127.0.0.1:8080")]
@@ -101,6 +154,18 @@ public sealed class StartTests : IDisposable
     [InlineData("unix:/run/cp.sock", "http://localhost")]
     public void What_is_printed_to_type_reaches_the_server_from_this_machine(string listen, string url) =>
         Assert.Equal(url, FirstSteps.Admin(new ServerOptions { AdminListen = At(listen) }));
+
+    [Theory]
+    [InlineData("127.0.0.1:23018", "address: '127.0.0.1', port_value: 23018")]
+    [InlineData("[::1]:23018", "address: '::1', port_value: 23018")]
+    [InlineData("0.0.0.0:23018", "address: '127.0.0.1', port_value: 23018")]
+    [InlineData("192.0.2.1:23018", "address: '192.0.2.1', port_value: 23018")]
+    public void The_demos_proxy_connects_to_where_the_server_listens(string listen, string address) =>
+        Assert.Contains(
+            $"socket_address: {"{"} {address} {"}"}",
+            DemoService.Text.Bootstrap(new ServerOptions { XdsListen = At(listen) }),
+            StringComparison.Ordinal
+        );
 
     private static EndPoint At(string address)
     {
@@ -114,7 +179,7 @@ public sealed class StartTests : IDisposable
     private Process Start(params IEnumerable<string> arguments)
     {
         var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var argument in arguments.Prepend(typeof(ControlPlaneServer).Assembly.Location).Append("--data-dir").Append(_folder))
+        foreach (var argument in arguments.Prepend(_folder).Prepend("--data-dir").Prepend(typeof(ControlPlaneServer).Assembly.Location))
         {
             start.ArgumentList.Add(argument);
         }

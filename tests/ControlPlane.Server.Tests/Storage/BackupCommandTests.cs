@@ -46,7 +46,7 @@ public sealed class BackupCommandTests(PostgresFixture postgres) : IAsyncDisposa
 
         Assert.Equal(1, await BackupAsync("sqlite:" + InFolder("missing.db")));
 
-        Assert.Contains("cannot be opened", _error.ToString(), StringComparison.Ordinal);
+        Assert.Contains("missing.db names a file that does not exist", _error.ToString(), StringComparison.Ordinal);
         Assert.Equal("older", await File.ReadAllTextAsync(BackupPath, Cancellation));
         Assert.False(File.Exists(InFolder("missing.db")));
         Assert.Equal([BackupPath], Directory.GetFiles(_folder.FullName));

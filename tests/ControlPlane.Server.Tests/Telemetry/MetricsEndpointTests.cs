@@ -7,6 +7,7 @@ using ControlPlane.Resources;
 using ControlPlane.Resources.Upstreams;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Telemetry;
+using ControlPlane.TestKit;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -46,6 +47,51 @@ public sealed class MetricsEndpointTests
         AssertHas(text, """dotnet_process_memory_working_set_bytes\{.*\} \d+""");
         AssertHas(text, "kestrel_active_connections");
         Assert.DoesNotMatch("(?m)^http_server_request_duration.*http_route=\"/metrics\"", await http.GetStringAsync("metrics"));
+    }
+
+    [Fact]
+    public async Task Calls_in_gRPC_and_the_process_are_measured_under_the_names_of_the_conventions()
+    {
+        await using var host = await ControlPlaneHost.StartAsync();
+        using var client = new XdsClient(host.Xds.ToString());
+        await new Grpc.Health.V1.Health.HealthClient(client.Invoker).CheckAsync(new Grpc.Health.V1.HealthCheckRequest());
+        using (var stream = client.OpenDelta("n", method: "StreamNothing"))
+        {
+            await stream.EndAsync();
+        }
+
+        using (var stream = client.OpenDelta("n"))
+        {
+            await stream.AskAsync("");
+            Assert.Equal(Grpc.Core.StatusCode.InvalidArgument, (await stream.EndAsync()).StatusCode);
+        }
+
+        var text = "";
+        await Eventually.True(
+            "both calls to be measured",
+            async token =>
+            {
+                text = await host.Http.GetStringAsync("/metrics", token);
+                return text.Contains("DeltaAggregatedResources", StringComparison.Ordinal);
+            }
+        );
+        const string Count =
+            """rpc_server_call_duration_seconds_count\{.*rpc_method="METHOD",rpc_response_status_code="STATUS",rpc_system_name="grpc".*\} 1$""";
+        AssertHas(
+            text,
+            Count
+                .Replace("METHOD", "grpc.health.v1.Health/Check", StringComparison.Ordinal)
+                .Replace("STATUS", "OK", StringComparison.Ordinal)
+        );
+        AssertHas(
+            text,
+            Count
+                .Replace("METHOD", XdsClient.Ads + "/DeltaAggregatedResources", StringComparison.Ordinal)
+                .Replace("STATUS", "INVALID_ARGUMENT", StringComparison.Ordinal)
+        );
+        Assert.DoesNotContain("StreamNothing", text, StringComparison.Ordinal);
+        AssertHas(text, """process_memory_usage_bytes\{.*\} \d+""");
+        AssertHas(text, """process_cpu_time_seconds_total\{.*\} \d+""");
     }
 
     [Fact]

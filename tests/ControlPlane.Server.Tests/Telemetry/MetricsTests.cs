@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using System.Diagnostics;
 using ControlPlane.Core.Compilation;
@@ -8,6 +9,7 @@ using ControlPlane.Resources.Upstreams;
 using ControlPlane.Server.Publishing;
 using ControlPlane.Server.Storage;
 using ControlPlane.Server.Telemetry;
+using ControlPlane.TestKit;
 using Envoy.Config.Endpoint.V3;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
@@ -188,6 +190,30 @@ public sealed class MetricsTests : IDisposable
         Assert.Equal("no such cluster", ack.StatusDescription);
         Assert.Equal("edge-1", ack.GetTagItem("xds.node.id"));
         Assert.Equal(trace, Assert.Single(ended, a => a.OperationName == "publish" && a.TraceId == trace).TraceId);
+    }
+
+    [Fact]
+    public async Task A_change_compiles_in_a_span_of_its_own_within_its_application()
+    {
+        var ended = new ConcurrentQueue<Activity>();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == Tracing.SourceName,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllData,
+            ActivityStopped = ended.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+        await using var host = await ControlPlaneHost.StartAsync();
+
+        var written = await host.Client.PutAsync(
+            new ResourceKey(ResourceKind.Upstream, "cart"),
+            """{"spec": {"endpoints": {"source": "registration"}}}"""
+        );
+        var trace = (await host.Client.RevisionAsync(long.Parse(written.Metadata.ResourceVersion!))).TraceId;
+
+        var apply = Assert.Single(ended, a => a.OperationName == "apply" && a.TraceId.ToHexString() == trace);
+        var compile = Assert.Single(ended, a => a.OperationName == "compile" && a.ParentSpanId == apply.SpanId);
+        Assert.Equal(1, compile.GetTagItem("objects"));
     }
 
     [Fact]
