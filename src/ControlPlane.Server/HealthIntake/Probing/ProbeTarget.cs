@@ -62,6 +62,11 @@ internal sealed class ProbeTarget(ProbePlan plan, ProbeEndpoint endpoint, long a
         {
             _opinion = Opinion.Pass;
         }
+        if (_opinion != Opinion.Pass)
+        {
+            // It failed long enough before that one pass says little: the next one is looked for soon.
+            return false;
+        }
         var isFirst = !HasPassed;
         HasPassed = true;
         return isFirst;

@@ -141,6 +141,24 @@ public sealed class ProbeEngineTests
     }
 
     [Fact]
+    public async Task Who_passes_for_the_first_time_after_failures_is_looked_at_closely_until_that_counts()
+    {
+        var check = ProbeLab.Http() with { Interval = TimeSpan.FromHours(1), EdgeInterval = TimeSpan.FromMilliseconds(100), Rise = 2 };
+        var port = FreePort.Next();
+        await using var lab = new ProbeLab();
+        lab.Set(ProbeLab.Upstream(check, ProbeLab.Loopback(port)));
+        for (var i = 0; i < 4; i++)
+        {
+            Assert.False((await lab.NextAsync()).Passed);
+        }
+
+        await using var backend = await TestBackend.StartAsync("late", port: port);
+        while (!(await lab.NextAsync()).Passed) { }
+
+        Assert.True((await lab.NextAsync()).Passed);
+    }
+
+    [Fact]
     public async Task Who_has_never_passed_is_looked_at_closely_for_a_minute()
     {
         var time = new FakeTimeProvider();
