@@ -72,7 +72,10 @@ public sealed record HealthCounts
         New + Up + Suspect + Down + Probation is > 0 and var all ? (double)(Up + Suspect + Probation) / all : null;
 }
 
-/// <summary>A step of an endpoint's state machine, or of its weight within a state (rule 6): then both states are the same.</summary>
+/// <summary>
+/// A step of an endpoint's state machine; or one within a state, in which its weight changes (rule 6) or it fails again while it is held out (flap damping): then both states are
+/// the same.
+/// </summary>
 /// <param name="Upstream">The upstream.</param>
 /// <param name="Endpoint">The endpoint's id.</param>
 /// <param name="From">The state it left.</param>

@@ -19,8 +19,12 @@ internal static class HealthSentences
             .ToImmutableArray();
         if (view.IsTotalFailure)
         {
-            var all = total == 1 ? "The only endpoint" : $"All {total} endpoints";
-            return $"{all} of {u.Name} {Have(total)} failed: {Causes(condemned)}. {OnTotalFailure(u.OnTotalFailure)}";
+            var inService = endpoints.Count(e => e.Override is null);
+            var all =
+                inService == total ? (total == 1 ? "The only endpoint" : $"All {total} endpoints")
+                : inService == 1 ? "The only endpoint without an operator's order"
+                : $"All {inService} endpoints without an operator's order";
+            return $"{all} of {u.Name} {Have(inService)} failed: {Causes([.. condemned.Where(e => e.Override is null)])}. {OnTotalFailure(u.OnTotalFailure)}";
         }
         if (view is { IsFrozen: true, IsIncident: true })
         {

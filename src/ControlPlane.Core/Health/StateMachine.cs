@@ -153,6 +153,17 @@ internal static class StateMachine
         {
             e.HasTurnedDown = true;
             e.Penalty.Add(fleet.Now, u.Policy.FlapDamping);
+            if (e.State == HealthState.Down)
+            {
+                // It is held out, and now for longer.
+                fleet.Transitions.Add(
+                    new HealthTransition(u.Name, e.Target.Id, HealthState.Down, HealthState.Down, fleet.Now.ToTime()!.Value, verdict.Rule)
+                    {
+                        Cause = verdict.Cause,
+                        IsHard = verdict.IsHard,
+                    }
+                );
+            }
         }
     }
 

@@ -51,7 +51,7 @@ internal static class PublishingExtensions
                             ReadinessState.Degraded,
                             current.Loaded.IsCompletedSuccessfully
                                 ? "the database does not answer, or takes no writes: proxies are served from memory, writes are refused"
-                                : "the database does not answer, and there is no last-good file to serve from"
+                                : "the database does not answer, and nothing is served yet"
                         )
                     : publisher.StoreFault is { } fault ? (ReadinessState.Degraded, fault)
                     : (ReadinessState.Ok, "")

@@ -297,7 +297,7 @@ internal sealed class TraceReplay
         _got.AddRange(changes.Observers.Select(o => $"observer {o.Author} {o.IsQuarantined} {o.IsStuck}"));
         _got.AddRange(
             changes
-                .Transitions.Where(s => s.Cut is null)
+                .Transitions.Where(s => s.From != s.To)
                 .Select(s =>
                     $"state {s.Upstream} {s.Endpoint} {s.From.Name()} {s.To.Name()} {s.Rule.Name()} {CauseName(s.Cause)} {s.IsHard}"
                 )
