@@ -599,7 +599,9 @@ internal sealed class ChangePlan
         {
             if (_before.Compiled.Find(key)?.ActiveEndpoints is > 0 and var before && After.Compiled.Find(key)?.ActiveEndpoints == 0)
             {
-                effects.Add($"{key} goes from {before} {(before == 1 ? "endpoint that takes" : "endpoints that take")} requests to none: every request to it will fail with 503.");
+                effects.Add(
+                    $"{key} goes from {before} {(before == 1 ? "endpoint that takes" : "endpoints that take")} requests to none: every request to it will fail with 503."
+                );
             }
         }
 

@@ -88,7 +88,7 @@ public static class ProbeCompiler
             {
                 return null;
             }
-            refusal ??= $"{address.Address} {refused}, which is never probed";
+            refusal ??= $"{address.Address} {refused}";
         }
         return refusal;
     }

@@ -35,14 +35,16 @@ public sealed record ProbeTargetPolicy(bool AllowsLocal)
     {
         if (target is not IPEndPoint { Address: var address })
         {
-            return AllowsLocal ? null : "is a socket of the server's own machine";
+            return AllowsLocal ? null : "is a socket of the server's own machine, and --probe-loopback is not given";
         }
         address = Embedded(address);
         if (Array.Find(Refused, r => r.Network.Contains(address)) is { What: { } what })
         {
-            return "is " + what;
+            return $"is {what}, which is never probed";
         }
-        return IPAddress.IsLoopback(address) && !AllowsLocal ? "is a loopback address of the server's own machine" : null;
+        return IPAddress.IsLoopback(address) && !AllowsLocal
+            ? "is a loopback address of the server's own machine, and --probe-loopback is not given"
+            : null;
     }
 
     /// <summary>The IPv4 address that an IPv6 one stands for.</summary>

@@ -174,11 +174,17 @@ public sealed class ProbeCompilerTests
         var disabled = Simple with { HealthCheck = new EndpointHealthCheckSpec { Disabled = true } };
         Assert.Empty(Compile(upstream, metadata, loopback, elsewhere, disabled).Endpoints);
         Assert.Equal(
-            "169.254.169.254 is a link-local address, as cloud metadata services have",
+            "169.254.169.254 is a link-local address, as cloud metadata services have, which is never probed",
             ProbeCompiler.Refusal(upstream, metadata, Public)
         );
-        Assert.Equal("127.0.0.1 is a loopback address of the server's own machine", ProbeCompiler.Refusal(upstream, loopback, Public));
-        Assert.Equal("127.0.0.1 is a loopback address of the server's own machine", ProbeCompiler.Refusal(upstream, elsewhere, Public));
+        Assert.Equal(
+            "127.0.0.1 is a loopback address of the server's own machine, and --probe-loopback is not given",
+            ProbeCompiler.Refusal(upstream, loopback, Public)
+        );
+        Assert.Equal(
+            "127.0.0.1 is a loopback address of the server's own machine, and --probe-loopback is not given",
+            ProbeCompiler.Refusal(upstream, elsewhere, Public)
+        );
         Assert.Equal("its checks are off", ProbeCompiler.Refusal(upstream, disabled, Public));
         Assert.Null(ProbeCompiler.Refusal(upstream, Simple, Public));
     }

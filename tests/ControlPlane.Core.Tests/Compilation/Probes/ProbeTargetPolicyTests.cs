@@ -34,7 +34,10 @@ public sealed class ProbeTargetPolicyTests
     public void Loopback_is_probed_only_where_it_is_allowed(string address)
     {
         var target = new IPEndPoint(IPAddress.Parse(address), 80);
-        Assert.Equal("is a loopback address of the server's own machine", new ProbeTargetPolicy(AllowsLocal: false).Refusal(target));
+        Assert.Equal(
+            "is a loopback address of the server's own machine, and --probe-loopback is not given",
+            new ProbeTargetPolicy(AllowsLocal: false).Refusal(target)
+        );
         Assert.Null(new ProbeTargetPolicy(AllowsLocal: true).Refusal(target));
     }
 
