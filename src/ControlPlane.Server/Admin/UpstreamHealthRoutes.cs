@@ -79,7 +79,7 @@ internal sealed class UpstreamHealthRoutes(
         {
             using var ending = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
             var view = await questions.ExplainAsync(name, zone, index, Query.WaitFor.Of(http), ending.Token);
-            return view is null ? Undecided(name) : new ApiResult<UpstreamHealthView>(view);
+            return view is null ? Undecided(name) : new ApiResult<UpstreamHealthView>(WithNames(view));
         }
         catch (OperationCanceledException) when (lifetime.ApplicationStopping.IsCancellationRequested)
         {
@@ -94,6 +94,15 @@ internal sealed class UpstreamHealthRoutes(
             }
         }
     }
+
+    /// <summary>An upstream whose names do not resolve says so where people look first.</summary>
+    private UpstreamHealthView WithNames(UpstreamHealthView view) =>
+        current.Desired.Resolved.GetValueOrDefault(view.Upstream) is { Problems: [var problem, ..] }
+            ? view with
+            {
+                Sentence = $"{view.Sentence} {problem.Message}",
+            }
+            : view;
 
     private IResult Undecided(string name) =>
         current.Desired.Find(new ResourceKey(ResourceKind.Upstream, name)) is null

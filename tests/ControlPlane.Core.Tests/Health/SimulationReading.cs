@@ -56,7 +56,11 @@ internal static class SimulationReading
 
     /// <summary>Seconds from a moment to each entry of an endpoint into a state.</summary>
     public static List<double> Entered(this Simulation s, string id, HealthState state, double since) =>
-        [.. s.Steps.Where(x => x.Step.Endpoint == id && x.Step.To == state && x.Step.From != state).Select(x => Math.Round(x.T - since, 1))];
+        [
+            .. s
+                .Steps.Where(x => x.Step.Endpoint == id && x.Step.To == state && x.Step.From != state)
+                .Select(x => Math.Round(x.T - since, 1)),
+        ];
 
     /// <summary>Up and down in turn, beginning with down.</summary>
     public static void Flap(this Simulation s, string id, double up, double down, double from, double to)

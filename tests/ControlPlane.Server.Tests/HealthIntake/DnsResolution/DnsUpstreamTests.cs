@@ -77,6 +77,7 @@ public sealed class DnsUpstreamTests
             view!.Status!.Warnings!.Value.Single(w => w.Code == "dns-name-not-found").Message,
             StringComparison.Ordinal
         );
+        Assert.Contains("does not exist (NXDOMAIN)", (await host.Client.HealthAsync("shop")).Sentence, StringComparison.Ordinal);
         await AddressesAsync(host, "10.0.0.1");
     }
 
