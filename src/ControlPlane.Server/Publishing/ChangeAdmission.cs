@@ -71,21 +71,11 @@ internal sealed class ChangeAdmission : IDisposable
             for (var attempt = 1; ; attempt++)
             {
                 var before = _current.Pair;
-                if (requestOn(before.Desired) is not { } request)
-                {
-                    if (!isNewest && await IsOvertakenAsync(before, cancellationToken))
-                    {
-                        isNewest = true;
-                        continue;
-                    }
-
-                    return null;
-                }
-
-                span?.SetTag("objects", request.Changes.Count);
+                var request = requestOn(before.Desired);
+                span?.SetTag("objects", request?.Changes.Count);
                 var inputs = new CompilationInputs(_time.GetUtcNow(), _secrets.Resolve) { Health = _verdicts.Find };
-                var plan = ChangePlan.Make(request, before, inputs, _nodes.Connected());
-                if (request.DryRun || !plan.Writes)
+                var plan = request is null ? null : ChangePlan.Make(request, before, inputs, _nodes.Connected());
+                if (request is null || plan is null || request.DryRun || !plan.Writes)
                 {
                     if (!isNewest && await IsOvertakenAsync(before, cancellationToken))
                     {
@@ -93,7 +83,7 @@ internal sealed class ChangeAdmission : IDisposable
                         continue;
                     }
 
-                    return plan.Outcome;
+                    return plan?.Outcome;
                 }
 
                 if (await _store.CommitAsync(BatchOf(request, before, plan), cancellationToken) is not null)

@@ -189,9 +189,8 @@ internal sealed partial class SnapshotPublisher : BackgroundService
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        // Before anything is read: a file that is replaced meanwhile is reported once.
-        _secrets.Changed += OnSecretChanged;
         await LoadAsync(stoppingToken);
+        _secrets.Changed += OnSecretChanged;
         _names.Changed += OnResolved;
         // Resolved before anybody listened.
         OnResolved([.. _names.Resolved.Keys]);
